@@ -36,9 +36,9 @@ const (
 	codeNoPeers       = 10005 // too few servers for the replicas
 )
 
-// attemptTimeout bounds one request: the leader may hang, and another one is elected after some seconds.
-// What was asked while there was none is never answered. So a read, which can be repeated at once, waits
-// for less.
+// attemptTimeout bounds one request: the leader may hang, and another one is elected after some
+// seconds. What was asked while there was none is never answered. So a read, which can be repeated
+// at once, waits for less.
 const (
 	attemptTimeout = 2 * time.Second
 	readTimeout    = 500 * time.Millisecond
@@ -196,13 +196,14 @@ type storedMessage struct {
 	} `json:"message"`
 }
 
-// last returns the last revision of a subject at the leader; the zero revision if there is none. The
-// subject may have wildcards.
+// last returns the last revision of a subject at the leader; the zero revision if there is none.
+// The subject may have wildcards.
 func (s *stream) last(ctx context.Context, nc *nats.Conn, subject string) (revision, error) {
 	return s.get(ctx, nc, map[string]any{"last_by_subj": subject})
 }
 
-// isReplaced reports whether the leader has another message in the place of the last one that was read.
+// isReplaced reports whether the leader has another message in the place of the last one that was
+// read.
 func (s *stream) isReplaced(ctx context.Context, nc *nats.Conn, c cursor) (bool, error) {
 	if c.Last == 0 {
 		return false, nil
@@ -232,7 +233,8 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) 
 	}
 }
 
-// publishError says why a publish has failed, and whether the message may be in the bucket all the same.
+// publishError says why a publish has failed, and whether the message may be in the bucket all the
+// same.
 type publishError struct {
 	cause error
 	maybe bool
@@ -273,7 +275,8 @@ func (s *stream) publish(
 	return 0, &publishError{cause: err, maybe: true}
 }
 
-// probe finds out whether this server may publish: what names another stream is refused before it is stored.
+// probe finds out whether this server may publish: what names another stream is refused before it
+// is stored.
 func (s *stream) probe(ctx context.Context, nc *nats.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

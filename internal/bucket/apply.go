@@ -16,15 +16,15 @@ import (
 // revisionKey is the key of an applied in the context of a Put or Delete.
 type revisionKey struct{}
 
-// applied is the revision that a Put or Delete is of. With again it is applied also if it was before: the
-// directory has something else.
+// applied is the revision that a Put or Delete is of. With again it is applied also if it was
+// before: the directory has something else.
 type applied struct {
 	seq   uint64
 	again bool
 }
 
-// applier puts revisions of the bucket into the directory. Each goes through the policy, which calls put or
-// delete with the lock of its key.
+// applier puts revisions of the bucket into the directory. Each goes through the policy, which
+// calls put or delete with the lock of its key.
 type applier struct {
 	dir       *jwtstore.Dir
 	revisions *revisions
@@ -64,8 +64,8 @@ func (k *refusedKeys) len() int {
 	return len(k.keys)
 }
 
-// apply stores a revision, unless a later one of its key is. refused says that the policy does not take
-// it. The error is that of the store, which may take it later.
+// apply stores a revision, unless a later one of its key is. refused says that the policy does not
+// take it. The error is that of the store, which may take it later.
 func (a *applier) apply(ctx context.Context, r revision) (refused bool, err error) {
 	if r.seq <= a.revisions.last(r.key) {
 		a.refused.set(r.key, false) // what this server has pushed itself

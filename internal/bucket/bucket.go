@@ -1,5 +1,6 @@
-// Package bucket is the commit on several account servers: a change counts when a JetStream key-value
-// bucket and the journal of the server that answers have it. The servers share nothing else.
+// Package bucket is the commit on several account servers: a change counts when a JetStream
+// key-value bucket and the journal of the server that answers have it. The servers share nothing
+// else.
 //
 //	Put, Delete ──> key's lock ──> last revision at the leader ──> policy ──> publish ──> journal ──> 200
 //	                    ^                                                        │
@@ -9,55 +10,58 @@
 //	a start: the last revision of every key is compared with the directory               reconcile.go
 //	one key: what wins goes into the directory, or into the bucket                       settle.go
 //
-// A Store is the directory of one server with these commits in the place of the directory's own. Reads are
-// those of the directory: they never wait for the bucket.
+// A Store is the directory of one server with these commits in the place of the directory's own.
+// Reads are those of the directory: they never wait for the bucket.
 //
 // The bucket is the stream KV_<name> with the subjects $KV.<name>.a.<account> and
-// $KV.<name>.t.<hash of an activation token>. A value is a JWT, or a tombstone as package accounts writes
-// it; the headers say which, see api.go. A revision is the sequence number of its message.
+// $KV.<name>.t.<hash of an activation token>. A value is a JWT, or a tombstone as package accounts
+// writes it; the headers say which, see api.go. A revision is the sequence number of its message.
 //
 // # Compare and set
 //
-// No read of JetStream is certain to have the last revision: a leader that is cut off goes on answering.
-// Only a publish with the expected last revision of its key decides. If no answer comes it may have been
-// stored, and a later read or publish shows it. At the deadline a push is told either that it is not
-// stored, which is certain, or that this is not known. To push the same again is safe in both cases.
+// No read of JetStream is certain to have the last revision: a leader that is cut off goes on
+// answering. Only a publish with the expected last revision of its key decides. If no answer comes
+// it may have been stored, and a later read or publish shows it. At the deadline a push is told
+// either that it is not stored, which is certain, or that this is not known. To push the same again
+// is safe in both cases.
 //
 // # Revisions
 //
 // A server applies a revision if it is greater than what it has applied of the key. Times do not
-// count: an older JWT may have been let in on purpose. The cursor is the revision up to which everything is
-// in the journal. It is beside the journal, with the id of the bucket: one that was made anew has other
-// revisions. One that was restored from a backup has other revisions too, and the same id. So the cursor
-// also has the time of the last message that was read, and a session begins by comparing it. What is
-// published by this server itself is applied at once, and may be beyond the cursor.
+// count: an older JWT may have been let in on purpose. The cursor is the revision up to which
+// everything is in the journal. It is beside the journal, with the id of the bucket: one that was
+// made anew has other revisions. One that was restored from a backup has other revisions too, and
+// the same id. So the cursor also has the time of the last message that was read, and a session
+// begins by comparing it. What is published by this server itself is applied at once, and may be
+// beyond the cursor.
 //
-// A value that the policy refuses here, since no operator of ours has signed it, counts as absent. Its
-// revision counts. But if an account server has written it, that one knows an operator key that is not
-// known here yet: then nothing older takes its place. When the operators are others everything is compared
-// again.
+// A value that the policy refuses here, since no operator of ours has signed it, counts as absent.
+// Its revision counts. But if an account server has written it, that one knows an operator key that
+// is not known here yet: then nothing older takes its place. When the operators are others
+// everything is compared again.
 //
 // # Start
 //
-// A server compares its directory with the bucket before it announces anything. It reads the headers of the
-// last revisions, which have the hashes, and then the values of those that differ. A revision beyond its
-// cursor is taken. Otherwise the one that wins by accounts.Wins is taken by the other side, except that an
-// override is never replaced. So it is with everything if the server has never read this bucket, or if the
-// bucket has lost revisions.
+// A server compares its directory with the bucket before it announces anything. It reads the
+// headers of the last revisions, which have the hashes, and then the values of those that differ. A
+// revision beyond its cursor is taken. Otherwise the one that wins by accounts.Wins is taken by the
+// other side, except that an override is never replaced. So it is with everything if the server has
+// never read this bucket, or if the bucket has lost revisions.
 //
-// A leader that is cut off from the others goes on answering for ten seconds. A server that starts does
-// not take its last revision for the end of the bucket: to make a consumer takes a majority too.
+// A leader that is cut off from the others goes on answering for ten seconds. A server that starts
+// does not take its last revision for the end of the bucket: to make a consumer takes a majority
+// too.
 //
 // # Memory
 //
-// What is on its way to this server is bounded in messages and in bytes, see consumer. While the files lack
-// much of what was read they are written before more is.
+// What is on its way to this server is bounded in messages and in bytes, see consumer. While the
+// files lack much of what was read they are written before more is.
 //
 // # Concurrency
 //
-// All methods may be called from any goroutine. Serve may run once at a time. A commit holds the lock
-// of its key, and while it publishes the directory's as well, so that a revision of the key is not applied
-// meanwhile.
+// All methods may be called from any goroutine. Serve may run once at a time. A commit holds the
+// lock of its key, and while it publishes the directory's as well, so that a revision of the key is
+// not applied meanwhile.
 package bucket
 
 import (
@@ -75,7 +79,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// Sync says what becomes of pushes if a nats-server of the bucket does not sync each change to its disk.
+// Sync says what becomes of pushes if a nats-server of the bucket does not sync each change to its
+// disk.
 type Sync int
 
 // What is done then.
@@ -203,16 +208,17 @@ func (s *Store) Delete(
 // ended, or when another connection should be tried.
 func (s *Store) Serve(ctx context.Context, nc *nats.Conn) { s.follower.serve(ctx, nc) }
 
-// TrustIsNew says that the operators are others than before. What was refused is compared once more.
+// TrustIsNew says that the operators are others than before. What was refused is compared once
+// more.
 func (s *Store) TrustIsNew() { s.follower.isTrustNew.Store(true) }
 
-// ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync, until
-// ctx ends. If they are other servers than those of this system account none of them answers: then it is not
-// known, which refuses nothing.
+// ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync,
+// until ctx ends. If they are other servers than those of this system account none of them answers:
+// then it is not known, which refuses nothing.
 func (s *Store) ServeSystem(ctx context.Context, nc *nats.Conn) { s.syncing.serveSystem(ctx, nc) }
 
-// Offer brings an account to the other servers that was changed by hand in the directory. What loses
-// against the bucket is replaced. It waits for the bucket.
+// Offer brings an account to the other servers that was changed by hand in the directory. What
+// loses against the bucket is replaced. It waits for the bucket.
 func (s *Store) Offer(ctx context.Context, key string) error {
 	c := s.revisions.now()
 	return s.settler.settle(ctx, key, settleOptions{cursor: c.Seq, isKnown: c.ID == ""})
@@ -230,8 +236,8 @@ func (s *Store) CaughtUp() <-chan struct{} { return s.status.caughtUp }
 // errBehind is the error for what is not stored, while the bucket may have it.
 var errBehind = fmt.Errorf("%w: the bucket has not been read yet", accounts.ErrPeers)
 
-// Find implements accounts.Source. It has nothing: what the bucket has is in the directory, or it is not
-// known yet.
+// Find implements accounts.Source. It has nothing: what the bucket has is in the directory, or it
+// is not known yet.
 func (s *Store) Find(context.Context, string, func([]byte) error) error {
 	if s.status.isCaughtUp() {
 		return accounts.ErrNotFound

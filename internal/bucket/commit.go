@@ -39,8 +39,8 @@ type committer struct {
 // change is one change that is to be committed.
 type change struct {
 	key, kind, user string
-	// local commits it to the directory. It calls publish when the policy allows it, under the lock of
-	// the key.
+	// local commits it to the directory. It calls publish when the policy allows it, under the lock
+	// of the key.
 	local func(ctx context.Context, publish publishFunc) (seq uint64, err error)
 }
 
@@ -137,7 +137,8 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 	return 0, notStored(describe(err))
 }
 
-// minAttempt is how much time an attempt needs. One without an answer would make uncertain what is certain.
+// minAttempt is how much time an attempt needs. One without an answer would make uncertain what is
+// certain.
 const minAttempt = 150 * time.Millisecond
 
 // isShort reports whether there is no time for one more attempt.
@@ -168,8 +169,8 @@ func notStored(why string) error {
 	return &accounts.CommitError{Outcome: accounts.NotStored, Why: why}
 }
 
-// canCommit returns why nothing may be committed now; nil if it may. What this server could not store
-// itself does not go into the bucket either.
+// canCommit returns why nothing may be committed now; nil if it may. What this server could not
+// store itself does not go into the bucket either.
 func (c *committer) canCommit() error {
 	if why := c.status.whyFailing(); c.status.isReadFirst() && why != "" {
 		return notStored(errFirst.Error() + ", which fails: " + why)
@@ -218,8 +219,9 @@ func (t *trial) once(ctx context.Context) (seq uint64, err error) {
 	return t.commitOver(ctx, nc, last, isRefused)
 }
 
-// catchUp makes the directory have the last revision of the key. isRefused says that this server does not
-// take it: it counts as absent. The error is a *publishError if there may be another attempt.
+// catchUp makes the directory have the last revision of the key. isRefused says that this server
+// does not take it: it counts as absent. The error is a *publishError if there may be another
+// attempt.
 func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRefused bool, err error) {
 	if last.seq == 0 || last.isMarker {
 		return false, nil
@@ -236,7 +238,8 @@ func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRe
 	return true, nil // it was refused before, or a file was changed by hand since
 }
 
-// isSameBucket returns nil if the bucket is the one that was read. Revisions of two can't be compared.
+// isSameBucket returns nil if the bucket is the one that was read. Revisions of two can't be
+// compared.
 func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
 	c := t.applier.revisions.now()
 	i, err := t.stream.info(ctx, nc)
@@ -253,8 +256,8 @@ func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
 	return err
 }
 
-// commitOver commits the change if the last revision is still the last one. isRefused says that this server
-// does not take that.
+// commitOver commits the change if the last revision is still the last one. isRefused says that
+// this server does not take that.
 func (t *trial) commitOver(
 	ctx context.Context, nc *nats.Conn, last revision, isRefused bool,
 ) (seq uint64, err error) {

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// pullBatch is how many messages may be on their way to this server, and pullBytes how many bytes they
-	// have if they are as large as the last ones. JetStream has a bound in bytes itself, but with it a
-	// consumer of last_per_subject leaves messages out.
+	// pullBatch is how many messages may be on their way to this server, and pullBytes how many
+	// bytes they have if they are as large as the last ones. JetStream has a bound in bytes itself,
+	// but with it a consumer of last_per_subject leaves messages out.
 	minPullBatch, pullBatch = 8, 512
 	pullBytes               = 2 << 20
 	// firstSize is how large the first messages are thought to be.
 	firstSize = 64 << 10
-	// heartbeat is how often JetStream says that it has no message. A consumer from which nothing has
-	// come for maxSilence is lost.
+	// heartbeat is how often JetStream says that it has no message. A consumer from which nothing
+	// has come for maxSilence is lost.
 	heartbeat  = time.Second
 	maxSilence = 3 * time.Second
 	// pullTimeout is how long one pull waits for messages.
@@ -143,8 +143,8 @@ func (c *consumer) ready() (r revision, ok bool, err error) {
 	return r, err == nil, err
 }
 
-// nextBatch waits for a revision, and returns it with those that are there already. A sign of life is an
-// empty batch.
+// nextBatch waits for a revision, and returns it with those that are there already. A sign of life
+// is an empty batch.
 func (c *consumer) nextBatch(ctx context.Context) (batch []revision, err error) {
 	r, err := c.next(ctx)
 	size := 0

@@ -15,15 +15,15 @@ import (
 type cursor struct {
 	ID  string `json:"bucket"`
 	Seq uint64 `json:"seq"`
-	// Last is the last revision that was read, 0 if it is not known, and At when JetStream stored it, in
-	// nanoseconds. A bucket that was restored from a backup has the same id, and the same numbers again.
-	// But no two messages of one number have the same time.
+	// Last is the last revision that was read, 0 if it is not known, and At when JetStream stored
+	// it, in nanoseconds. A bucket that was restored from a backup has the same id, and the same
+	// numbers again. But no two messages of one number have the same time.
 	Last uint64 `json:"last,omitempty"`
 	At   int64  `json:"at,omitempty"`
 }
 
-// newCursor returns the cursor of a server that has read up to seq. last is the last revision that it has
-// read.
+// newCursor returns the cursor of a server that has read up to seq. last is the last revision that
+// it has read.
 func newCursor(id string, seq uint64, last revision) cursor {
 	if last.seq == 0 {
 		return cursor{ID: id, Seq: seq}
@@ -39,8 +39,8 @@ func (c cursor) of(id string) uint64 {
 	return c.Seq
 }
 
-// readCursor reads the file. One that is missing or damaged is that of a server which has never read
-// a bucket: then everything is compared.
+// readCursor reads the file. One that is missing or damaged is that of a server which has never
+// read a bucket: then everything is compared.
 func readCursor(path string) (c cursor, err error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,8 +78,8 @@ func writeSynced(path string, content []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// Leave forgets how far a server has read a bucket, and reports whether it has. A server that is not told
-// of changes any more must not take them for old ones later.
+// Leave forgets how far a server has read a bucket, and reports whether it has. A server that is
+// not told of changes any more must not take them for old ones later.
 func Leave(dir string) (left bool, err error) {
 	err = os.Remove(jwtstore.CursorPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -23,24 +23,24 @@ const (
 	// nats-server is tried: this one may be cut off from the others.
 	sessionPause = 250 * time.Millisecond
 	unfitPause   = 2 * time.Second // of a stream that a person must change
-	// deniedPause is before the next connection of a user who lacks a permission. nats-server logs each
-	// attempt.
+	// deniedPause is before the next connection of a user who lacks a permission. nats-server logs
+	// each attempt.
 	deniedPause = 10 * time.Second
-	// rightsInterval is after how long a connection ends over which nothing may be published: the user may
-	// have other creds by now.
+	// rightsInterval is after how long a connection ends over which nothing may be published: the
+	// user may have other creds by now.
 	rightsInterval = time.Minute
 	maxSessions    = 8
 	// goodSession is how long a session lasts that has not failed at once.
 	goodSession = 10 * time.Second
 	// infoInterval is how often the stream is asked how far it is.
 	infoInterval = 2 * time.Second
-	// lostTimeout is how long the bucket must end before the cursor, until it counts as lost. A leader that
-	// is cut off says so too, and has stepped down by then.
+	// lostTimeout is how long the bucket must end before the cursor, until it counts as lost. A
+	// leader that is cut off says so too, and has stepped down by then.
 	lostTimeout = 15 * time.Second
 	// maxApplied is how many revisions are applied at a time. They share a sync.
 	maxApplied = 256
-	// maxUnflushed is how many bytes the files may lack before more is read. The directory itself takes
-	// pushes that have many times as much.
+	// maxUnflushed is how many bytes the files may lack before more is read. The directory itself
+	// takes pushes that have many times as much.
 	maxUnflushed = 4 << 20
 	// retryInterval is between two attempts to store what the directory has no room for.
 	retryInterval = time.Second
@@ -61,7 +61,8 @@ var errRights = errors.New("another connection may have other rights")
 // errStalled ends a session whose consumer says that it is alive, and delivers nothing.
 var errStalled = errors.New("the consumer delivers nothing although there is more (was it paused?)")
 
-// maxStalled is how often in a row watch finds the cursor where it was, before the end of the stream.
+// maxStalled is how often in a row watch finds the cursor where it was, before the end of the
+// stream.
 const maxStalled = 3
 
 // follower reads the bucket over one connection after the other.
@@ -231,8 +232,8 @@ func (ss *session) applyAll(batch []revision) error {
 	return nil
 }
 
-// applyOne applies a revision, and tries until the directory can take it. The error means that ctx has
-// ended.
+// applyOne applies a revision, and tries until the directory can take it. The error means that ctx
+// has ended.
 func (ss *session) applyOne(r revision) error {
 	for {
 		var err error
@@ -272,7 +273,8 @@ func (ss *session) note() {
 	ss.stream.log.Info(fmt.Sprintf("the bucket %s has been read up to revision %d", ss.stream.bucket, seq))
 }
 
-// watch asks how far the stream is, and ends the session if it is another one, or no revision comes.
+// watch asks how far the stream is, and ends the session if it is another one, or no revision
+// comes.
 func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	began := time.Now()
 	last, stalled := uint64(0), 0

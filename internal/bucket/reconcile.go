@@ -13,7 +13,8 @@ import (
 	"nats-account-server/internal/logging"
 )
 
-// maxSettled is how many keys are settled at a time. The nats-servers sync what comes together at once.
+// maxSettled is how many keys are settled at a time. The nats-servers sync what comes together at
+// once.
 const maxSettled = 256
 
 // passKind says how the bucket is compared with the directory.
@@ -26,8 +27,8 @@ const (
 	passRepair                 // the bucket has lost revisions
 )
 
-// judge says what is to be done with the bucket before it is followed. The error means that this is not
-// known yet.
+// judge says what is to be done with the bucket before it is followed. The error means that this is
+// not known yet.
 func (ss *session) judge() (passKind, error) {
 	f, i, c := ss.follower, ss.from, ss.applier.revisions.now()
 	isLost := i.id == c.ID && i.State.LastSeq < c.Seq
@@ -85,8 +86,8 @@ type pass struct {
 	offered int
 }
 
-// pass compares the last revision of every key with the directory. After that the cursor is where the
-// bucket ended when the session began.
+// pass compares the last revision of every key with the directory. After that the cursor is where
+// the bucket ended when the session began.
 func (ss *session) pass(kind passKind) error {
 	if err := ss.applier.accounts.RescanChanged(ss.ctx); err != nil && ss.ctx.Err() != nil {
 		return err
@@ -100,7 +101,8 @@ func (ss *session) pass(kind passKind) error {
 		ss.applier.revisions.forget()
 	}
 	if kind == passFirst {
-		// What the others have announced long ago is owed to no nats-server. No push comes meanwhile.
+		// What the others have announced long ago is owed to no nats-server. No push comes
+		// meanwhile.
 		restore := ss.dir.Outbox().Quiet()
 		defer restore()
 	}
@@ -130,12 +132,12 @@ func (ss *session) pass(kind passKind) error {
 	return nil
 }
 
-// fewKnown is how many accounts a directory may have that counts as empty. The configured system account is
-// one.
+// fewKnown is how many accounts a directory may have that counts as empty. The configured system
+// account is one.
 const fewKnown = 8
 
-// read reads the last revision of every key. If the directory is not empty the headers are read, and the
-// values of those that differ.
+// read reads the last revision of every key. If the directory is not empty the headers are read,
+// and the values of those that differ.
 func (p *pass) read() error {
 	if p.target == 0 {
 		return nil
@@ -176,8 +178,8 @@ func (p *pass) read() error {
 	return nil
 }
 
-// maxMissing is how many values are read at a time. The request that names them fits into a message, and
-// nats-server compares each of them with each other one.
+// maxMissing is how many values are read at a time. The request that names them fits into a
+// message, and nats-server compares each of them with each other one.
 func (p *pass) maxMissing() int { return int(min(256, p.nc.MaxPayload()/256)) }
 
 // fewMissing is how many are read one by one.
@@ -199,8 +201,8 @@ func (p *pass) readMissing() error {
 	return p.each(rest, func(r revision) error { return p.settleKey(r.key, nil) })
 }
 
-// readValues settles the last revisions of keys, of which the headers are known, and takes them out of
-// wanted. A replica that is behind leaves some in it.
+// readValues settles the last revisions of keys, of which the headers are known, and takes them out
+// of wanted. A replica that is behind leaves some in it.
 func (p *pass) readValues(wanted map[string]revision) error {
 	c := consumerConfig{DeliverPolicy: "last_per_subject"}
 	for key := range wanted {
@@ -253,8 +255,8 @@ func (p *pass) compareAll(batch []revision) error {
 	return p.each(batch, p.compare)
 }
 
-// compare compares one revision. If only its header has been read, and the directory has something else, it
-// becomes missing.
+// compare compares one revision. If only its header has been read, and the directory has something
+// else, it becomes missing.
 func (p *pass) compare(r revision) error {
 	isSame, isUnknown, err := p.settler.compare(r)
 	switch {
@@ -309,8 +311,9 @@ func (p *pass) offerRest() error {
 	return offering.Wait()
 }
 
-// keySet is a set of keys. It has their hashes, which are a fifth as long. If two of a million keys have the
-// same hash, for which the chance is one in thirty million, one of them is not offered before the next start.
+// keySet is a set of keys. It has their hashes, which are a fifth as long. If two of a million keys
+// have the same hash, for which the chance is one in thirty million, one of them is not offered
+// before the next start.
 type keySet struct {
 	seed   maphash.Seed
 	hashes map[uint64]struct{}

@@ -9,8 +9,8 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// revisions is which revisions of the bucket this server has applied: everything up to the cursor, and what
-// it knows of single keys.
+// revisions is which revisions of the bucket this server has applied: everything up to the cursor,
+// and what it knows of single keys.
 type revisions struct {
 	path string // of the cursor's file
 	log  *slog.Logger
@@ -21,8 +21,8 @@ type revisions struct {
 	savedAt time.Time // when it was written
 	// of has what was applied of each key beyond the cursor, and of some keys before it.
 	of map[string]uint64
-	// compared is up to where a comparison of all keys has come, which counts as the cursor does here. It is
-	// not in the file.
+	// compared is up to where a comparison of all keys has come, which counts as the cursor does
+	// here. It is not in the file.
 	compared uint64
 	// limit is how many keys of has when those are looked for that it need not have.
 	limit int
@@ -57,8 +57,8 @@ func (r *revisions) has(key string, seq uint64) bool {
 	return seq <= max(r.of[key], r.cursor.Seq, r.compared)
 }
 
-// begin records that a revision is applied now, and reports whether it is later than what was applied
-// before. The lock of the key in the directory must be held. undo takes that back.
+// begin records that a revision is applied now, and reports whether it is later than what was
+// applied before. The lock of the key in the directory must be held. undo takes that back.
 func (r *revisions) begin(key string, as applied) (undo func(), ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,8 +82,8 @@ func (r *revisions) begin(key string, as applied) (undo func(), ok bool) {
 	}, true
 }
 
-// forgetLocked forgets what the cursor says as well. If that is little, it is not tried again soon. r.mu must
-// be held.
+// forgetLocked forgets what the cursor says as well. If that is little, it is not tried again soon.
+// r.mu must be held.
 func (r *revisions) forgetLocked() {
 	known := max(r.cursor.Seq, r.compared)
 	for key, seq := range r.of {
@@ -94,8 +94,8 @@ func (r *revisions) forgetLocked() {
 	r.limit = max(maxRevisions, 2*len(r.of))
 }
 
-// forget forgets the revisions of all keys: those of another bucket, or of one that has begun anew, say
-// nothing.
+// forget forgets the revisions of all keys: those of another bucket, or of one that has begun anew,
+// say nothing.
 func (r *revisions) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,7 +103,8 @@ func (r *revisions) forget() {
 	r.compared = 0
 }
 
-// setCompared records that the last revisions of all keys up to seq have been compared with the directory.
+// setCompared records that the last revisions of all keys up to seq have been compared with the
+// directory.
 func (r *revisions) setCompared(seq uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,8 +121,8 @@ func (r *revisions) now() cursor {
 // saveInterval is how often the cursor is written while it moves.
 const saveInterval = time.Second
 
-// move records that all revisions up to the cursor are in the journal. The cursor of a bucket does not go
-// back.
+// move records that all revisions up to the cursor are in the journal. The cursor of a bucket does
+// not go back.
 func (r *revisions) move(c cursor) {
 	r.mu.Lock()
 	c.Seq = max(c.Seq, r.cursor.of(c.ID))

@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// deniedError says what the user of this server may not do. nats-server has dropped the message, or the
-// subscription: that is certain.
+// deniedError says what the user of this server may not do. nats-server has dropped the message, or
+// the subscription: that is certain.
 type deniedError struct {
 	verb    string // "publish on" or "subscribe to"
 	subject string
@@ -51,8 +51,8 @@ type rights struct {
 	mu sync.Mutex // guards what follows
 	// denied has each denial by its grant, until the same was allowed.
 	denied map[string]*deniedError
-	// inbox is the denial of the inbox of this connection, which it has for all answers; nil: it was not
-	// denied.
+	// inbox is the denial of the inbox of this connection, which it has for all answers; nil: it
+	// was not denied.
 	inbox   *deniedError
 	waiting map[*attempt]struct{}
 }
@@ -138,8 +138,8 @@ func (r *rights) deny(denied *deniedError) {
 	}
 }
 
-// await calls deny if what is published on a subject is denied, or its answer is. done must be called at
-// the end.
+// await calls deny if what is published on a subject is denied, or its answer is. done must be
+// called at the end.
 func (r *rights) await(subject string, deny func(*deniedError)) (done func()) {
 	a := &attempt{subject, deny}
 	r.mu.Lock()

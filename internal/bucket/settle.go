@@ -42,8 +42,8 @@ type settleOptions struct {
 	theirs  *revision // what the bucket has, as far as it is known; nil: it is asked for
 }
 
-// settle makes the directory and the bucket have the same of one key. The error means that this can't be
-// done now.
+// settle makes the directory and the bucket have the same of one key. The error means that this
+// can't be done now.
 func (w *settler) settle(ctx context.Context, key string, o settleOptions) error {
 	unlock, err := w.keys.Lock(ctx, key)
 	if err != nil {
@@ -82,8 +82,8 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 			if err == nil && !refused && o.done != nil {
 				o.done(true)
 			}
-			// What is refused here, and not by the server that has written it, is signed by an operator
-			// that this server does not know yet.
+			// What is refused here, and not by the server that has written it, is signed by an
+			// operator that this server does not know yet.
 			if err != nil || !refused || theirs.isOfServer() {
 				return err
 			}
@@ -95,8 +95,8 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 	return w.offer(ctx, nc, key, kind, ours, theirs.seq, o)
 }
 
-// theirs returns what the bucket has. If that is old, a compare-and-set fails, and a later revision that was
-// applied here stays.
+// theirs returns what the bucket has. If that is old, a compare-and-set fails, and a later revision
+// that was applied here stays.
 func (w *settler) theirs(ctx context.Context, nc *nats.Conn, key string, o settleOptions) (revision, error) {
 	if o.theirs != nil {
 		return *o.theirs, nil
@@ -152,8 +152,8 @@ func (w *settler) compare(r revision) (isSame, isUnknown bool, err error) {
 	return hasHash && r.isTombstone() && hashOf(tombstone) == theirs, false, nil
 }
 
-// local returns what the directory has of a key that may be offered: a JWT that can be served, or the
-// tombstone of a deleted account. nil is nothing.
+// local returns what the directory has of a key that may be offered: a JWT that can be served, or
+// the tombstone of a deleted account. nil is nothing.
 func (w *settler) local(key string) (value []byte, kind string, err error) {
 	isToken := trust.IsActivationHash(key)
 	known := w.dir.Index().Get(key)

@@ -82,8 +82,8 @@ type outage struct {
 // outageInterval is how often an outage is logged.
 const outageInterval = time.Minute
 
-// setFailed records why a session has ended, and reports whether that is to be logged now. isForPeople says
-// that a person must do something about it.
+// setFailed records why a session has ended, and reports whether that is to be logged now.
+// isForPeople says that a person must do something about it.
 func (s *status) setFailed(why string, isForPeople bool) (isTold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +99,8 @@ func (s *status) setFailed(why string, isForPeople bool) (isTold bool) {
 	return true
 }
 
-// setReading records that the bucket can be read, and returns how long it could not be; 0: it could, or that
-// was not logged.
+// setReading records that the bucket can be read, and returns how long it could not be; 0: it
+// could, or that was not logged.
 func (s *status) setReading() (lasted time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,8 +118,8 @@ func (s *status) whyFailing() string {
 	return s.failed
 }
 
-// setUnfit records why the stream can't be used, if that is what an error says. One that says nothing of the
-// stream changes nothing.
+// setUnfit records why the stream can't be used, if that is what an error says. One that says
+// nothing of the stream changes nothing.
 func (s *status) setUnfit(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +137,8 @@ func (s *status) unfit() string {
 	return s.unfitWhy
 }
 
-// setLeader records whether the leader of the bucket answers, as far as the error of a request says that.
+// setLeader records whether the leader of the bucket answers, as far as the error of a request says
+// that.
 func (s *status) setLeader(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,8 +170,8 @@ func (s *status) setEnd(seq uint64) {
 	s.lastSeq = seq
 }
 
-// setApplied records that all up to a revision is applied. The bucket has been read when that is target:
-// isDone reports that this is so for the first time.
+// setApplied records that all up to a revision is applied. The bucket has been read when that is
+// target: isDone reports that this is so for the first time.
 func (s *status) setApplied(seq, target uint64) (isDone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,8 +20,8 @@ import (
 // idKey is the key of the bucket's id in the metadata of its stream.
 const idKey = "nas_bucket"
 
-// stream is the stream of the bucket: its names, and what JetStream is asked for. The connection to ask over
-// is an argument of most methods.
+// stream is the stream of the bucket: its names, and what JetStream is asked for. The connection to
+// ask over is an argument of most methods.
 type stream struct {
 	name     string // KV_<bucket>
 	bucket   string
@@ -84,12 +84,12 @@ type cluster struct {
 	} `json:"replicas"`
 }
 
-// maxInactive is after how long without an answer a nats-server counts as away. The leader hears of the
-// others every second.
+// maxInactive is after how long without an answer a nats-server counts as away. The leader hears of
+// the others every second.
 const maxInactive = 5 * time.Second
 
-// hasMajority reports whether there is a leader that is not cut off from the others. One that is goes on
-// answering for a while.
+// hasMajority reports whether there is a leader that is not cut off from the others. One that is
+// goes on answering for a while.
 func (c cluster) hasMajority() bool {
 	if c.Leader == "" {
 		return len(c.Replicas) == 0 // a nats-server without a cluster has no name for it
@@ -164,8 +164,8 @@ func (s *stream) info(ctx context.Context, nc *nats.Conn) (i streamInfo, err err
 	return i, i.parse()
 }
 
-// ensure returns the stream, which it makes if it is missing, and changes if it is not as it must be.
-// Several servers may do that at once.
+// ensure returns the stream, which it makes if it is missing, and changes if it is not as it must
+// be. Several servers may do that at once.
 func (s *stream) ensure(ctx context.Context, nc *nats.Conn) (streamInfo, error) {
 	i, err := s.info(ctx, nc)
 	if isCode(err, codeNoSuchStream) {
@@ -207,8 +207,8 @@ func (e *unfitError) Error() string {
 
 func (e *unfitError) Unwrap() error { return e.cause }
 
-// amend changes a stream that is not as it must be. Its id stays. The error is an *unfitError if the leader
-// refuses that.
+// amend changes a stream that is not as it must be. Its id stays. The error is an *unfitError if
+// the leader refuses that.
 func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (streamInfo, error) {
 	var had map[string]any
 	if err := json.Unmarshal(i.Config, &had); err != nil {

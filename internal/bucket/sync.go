@@ -16,8 +16,8 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// syncing is what is known of how the nats-servers of the bucket sync their disks. Only the system account
-// of their cluster can ask them.
+// syncing is what is known of how the nats-servers of the bucket sync their disks. Only the system
+// account of their cluster can ask them.
 type syncing struct {
 	rule Sync
 	log  *slog.Logger
@@ -35,8 +35,8 @@ const syncInterval = 10 * time.Second
 // syncTimeout bounds one question.
 const syncTimeout = time.Second
 
-// refusing returns why pushes are refused: which nats-server does not sync each change, and why that matters.
-// It is "" if they are not refused.
+// refusing returns why pushes are refused: which nats-server does not sync each change, and why
+// that matters. It is "" if they are not refused.
 func (y *syncing) refusing() string {
 	if y.rule != SyncRequire {
 		return ""
@@ -46,9 +46,9 @@ func (y *syncing) refusing() string {
 	return y.text
 }
 
-// serveSystem asks over a connection of the system account how the nats-servers of the bucket sync, until
-// ctx ends. If they are other servers than those of this system account none of them answers: then it is not
-// known, which refuses nothing.
+// serveSystem asks over a connection of the system account how the nats-servers of the bucket sync,
+// until ctx ends. If they are other servers than those of this system account none of them answers:
+// then it is not known, which refuses nothing.
 func (y *syncing) serveSystem(ctx context.Context, nc *nats.Conn) {
 	for first := true; ctx.Err() == nil && y.rule != SyncOff; first = false {
 		y.ask(ctx, nc)
@@ -56,9 +56,9 @@ func (y *syncing) serveSystem(ctx context.Context, nc *nats.Conn) {
 	}
 }
 
-// serveOwn asks over the connection of the bucket as well. Its account may import the subject from the
-// system account. If no nats-server answers it does not, or the user may not ask: then it is not asked again,
-// since nats-server logs each attempt.
+// serveOwn asks over the connection of the bucket as well. Its account may import the subject from
+// the system account. If no nats-server answers it does not, or the user may not ask: then it is
+// not asked again, since nats-server logs each attempt.
 func (y *syncing) serveOwn(ctx context.Context, nc *nats.Conn) {
 	for first := true; ctx.Err() == nil && y.rule != SyncOff; first = false {
 		if !y.ask(ctx, nc) && first {
