@@ -8,6 +8,7 @@
 # make soak   everything at random against two models, for TIME=30s each: the program, and the store with its rules
 # make soak-cluster  three account servers with one bucket, while processes and lines fail, for TIME=30s; CONTROLS=1 shows
 #             that the tests find programs with a fault
+# make natscli  natscli pushes and pulls over NATS: it is built, which takes minutes
 # make bench  what starts, pushes and reads cost, in tables: RUN=get measures one, SCALE=1000000 starts with a
 #             million accounts, RUN=cluster is of account servers with buckets (SCALE=100000: the accounts), BINARY=old
 #             another program, OUT=new.txt is for benchstat; see internal/bench
@@ -23,7 +24,7 @@ BIN := nats-account-server
 # everything once more.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath)
 
-.PHONY: build run demo test lint windows soak soak-cluster bench microbench fuzz generate dist clean
+.PHONY: build run demo test lint windows soak soak-cluster natscli bench microbench fuzz generate dist clean
 
 build:
 	CGO_ENABLED=0 go build -buildvcs=auto -o $(BIN) ./cmd/nats-account-server
@@ -89,6 +90,9 @@ soak-cluster: export CLUSTER_TIME = $(TIME)
 soak-cluster: export CLUSTER_CONTROLS = $(CONTROLS)
 soak-cluster:
 	go test $(RACE) -v -timeout 0 -run '$(if $(CONTROLS),^TestClusterControls$$,^TestClusterSoak$$|^TestAPowerCutOfTheBucket$$)' ./cmd/nats-account-server
+
+natscli:
+	NATSCLI=1 TEST_REQUIRES=natscli go test -v -run '^TestNatscliPushesAndPulls$$' ./cmd/nats-account-server
 
 # BENCH_CACHE is the directory of the stores, and on the disk that is measured. Without it that is a directory of the
 # user's cache: 130 MB, and 900 MB with the store of 200,000 accounts. It is kept for the next time.
