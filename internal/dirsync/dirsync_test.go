@@ -441,6 +441,16 @@ var scenarios = []struct {
 		e.serves(a.ID, nil)
 		e.serves(b.ID, token)
 	}},
+	{"so is what the index of the store does not know", dirsync.OpenFolder, func(e *syncEnv) {
+		a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
+		// An allow function that returns no Version: the index has been lost since.
+		_, err := e.store.Put(e.Context(), a.ID, accounts.KindFile, e.sign(a, time.Hour),
+			func(jwtstore.Stored) (jwtstore.Version, error) { return jwtstore.Version{}, nil })
+		e.must(err)
+		e.write(b.ID+".jwt", e.sign(b, time.Hour))
+		e.syncer.Fill(e.Context())
+		e.serves(a.ID, nil)
+	}},
 	{"a directory that is empty at a start may not be mounted",
 		dirsync.OpenFolder, func(e *syncEnv) {
 			a, b := jwttest.NewAccount(e), jwttest.NewAccount(e)
