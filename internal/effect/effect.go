@@ -39,7 +39,7 @@
 //   - Cut needs a cause in cut.go (causes, causeOf), and needed has to return that single
 //     connections are looked at. If that needs more of a connection, facts.Connection gets a field;
 //   - Stop needs a line in the finder of its part;
-//   - a row of rows_test.go, shares_test.go, storage_test.go or limits_test.go makes the push with
+//   - a row of cutRows, shareRows, permissionRows or storageRows in the tests makes the push with
 //     clients at a real nats-server, and compares what becomes of them with the lines.
 //     TestEachFieldHasARow fails for a field that has an effect and no row;
 //   - a Code, once it is there, stays: programs read it.

@@ -62,7 +62,8 @@ type Bucket struct {
 	Revision    uint64    `json:"revision"`  // up to which everything is stored here
 	Behind      uint64    `json:"behind"`    // revisions that are not
 	LastSuccess time.Time `json:"last_success,omitzero"`
-	Fault       string    `json:"fault,omitempty"` // why it can't be followed, or pushes are refused
+	// Fault is why it can't be followed, or pushes are refused.
+	Fault string `json:"fault,omitempty"`
 }
 
 // bucketz describes the bucket; nil: there is none.
@@ -146,14 +147,15 @@ type Serverz struct {
 
 // Server is one nats-server.
 type Server struct {
-	Name     string `json:"name"`
-	ID       string `json:"id,omitempty"` // of its process; not there while it is away
-	Version  string `json:"version,omitempty"`
-	Cluster  string `json:"cluster,omitempty"`
-	Resolver string `json:"resolver,omitempty"` // as far as its answers show: url or memory, or cache
-	State    string `json:"state"`              // in_step, pending, refusing or silent
-	Here     bool   `json:"here"`               // it has answered the last PING
-	Pending  int    `json:"pending"`            // changes that it has not acknowledged
+	Name    string `json:"name"`
+	ID      string `json:"id,omitempty"` // of its process; not there while it is away
+	Version string `json:"version,omitempty"`
+	Cluster string `json:"cluster,omitempty"`
+	// Resolver is url or memory, or cache, as far as its answers show.
+	Resolver string `json:"resolver,omitempty"`
+	State    string `json:"state"`   // in_step, pending, refusing or silent
+	Here     bool   `json:"here"`    // it has answered the last PING
+	Pending  int    `json:"pending"` // changes that it has not acknowledged
 	// Incomplete is how many accounts it has acknowledged that are not wholly in effect there.
 	Incomplete int       `json:"incomplete"`
 	LastSeen   time.Time `json:"last_seen"`
