@@ -215,12 +215,16 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 		t.Errorf("%v after %s", err, d)
 	}
 	srv.client.SetSigning("", 200*time.Millisecond) // signrequesttimeout
-	began = time.Now()
-	_, err = srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if d := time.Since(began); !errors.Is(err, accounts.ErrPeers) || d < 150*time.Millisecond ||
-		d > 950*time.Millisecond {
-		t.Errorf("with less time: %v after %s", err, d)
-	}
+	// On a busy machine the answer may be late, but not each time.
+	natstest.Eventually(t, "a miss waits for less than a second", func() bool {
+		began := time.Now()
+		_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+		d := time.Since(began)
+		if !errors.Is(err, accounts.ErrPeers) || d < 150*time.Millisecond {
+			t.Fatalf("with less time: %v after %s", err, d)
+		}
+		return d < 950*time.Millisecond
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := srv.registry.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err,
