@@ -15,9 +15,6 @@ import (
 	"time"
 )
 
-// standstill is when a process stood still. It had begun to by begin, and went on after end.
-type standstill struct{ begin, end time.Time }
-
 // closed reports whether a read got no answer since the process stood still. A request must be read
 // within http.readtimeout of its connection. That time may be over before the process can read what has
 // come meanwhile: then it closes the connection. nil is a process that never stood still.

@@ -40,6 +40,9 @@ type programRun struct {
 	stood    atomic.Pointer[standstill] // when it last stood still; nil: never
 }
 
+// standstill is when a process stood still. It had begun to by begin, and went on after end.
+type standstill struct{ begin, end time.Time }
+
 // node is one of the nats-servers. Its relays have the same ports as long as the test lasts.
 type node struct {
 	name  string
