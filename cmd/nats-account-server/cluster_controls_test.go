@@ -58,11 +58,11 @@ var clusterControls = []control{
 		{"bucket/consumer.go", "\tc.delivered, c.asked = own, c.asked-1\n",
 			"\tc.delivered, c.asked, c.pending = own, c.asked-1, fields[8] != \"0\"\n"},
 		{"bucket/consumer.go", "\"config\": c}, nil)\n",
-			"\"config\": c}, &made)\n"},
+			"\"config\": c}, &reply)\n"},
 		{"bucket/consumer.go", "\tsubject := \"CONSUMER.CREATE.\"",
-			"\tvar made struct {\n\t\tPending int `json:\"num_pending\"`\n\t}\n" +
+			"\tvar reply struct {\n\t\tPending int `json:\"num_pending\"`\n\t}\n" +
 				"\tsubject := \"CONSUMER.CREATE.\""},
-		{"bucket/consumer.go", "return &consumer{", "return &consumer{pending: made.Pending > 0, "},
+		{"bucket/consumer.go", "made := &consumer{", "made := &consumer{pending: reply.Pending > 0, "},
 		{"bucket/reconcile.go", "\tfor end := uint64(0); end < p.target; {\n",
 			"\tfor end := uint64(0); c.pending && end < p.target; {\n"},
 	}, "bucket.TestAReplicaThatIsBehindIsNoEndOfTheBucket", "when the bucket has been read"},

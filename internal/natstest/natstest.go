@@ -3,6 +3,7 @@
 package natstest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -101,7 +102,8 @@ func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Serv
 	return servers
 }
 
-// Connect connects with a user's creds until the test ends.
+// Connect connects with a user's creds until the test ends. On a busy machine a nats-server may refuse a
+// user at first: it waits less than two seconds for the account's JWT from a URL.
 func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	path := jwttest.File(t, t.TempDir(), "user.creds", creds)
@@ -109,6 +111,10 @@ func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *na
 	all := append([]nats.Option{nats.UserCredentials(path),
 		nats.Timeout(20 * time.Second)}, options...)
 	nc, err := nats.Connect(url, all...)
+	for end := time.Now().Add(30 * time.Second); errors.Is(err, nats.ErrAuthorization) &&
+		time.Now().Before(end); {
+		nc, err = nats.Connect(url, all...)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
