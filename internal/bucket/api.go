@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
@@ -115,6 +118,7 @@ const (
 	headerDoor     = "Nas-Door"     // way in, a Kind of package accounts
 	headerUser     = "Nas-User"     // that has pushed it; left out if there is none
 	headerHash     = "Nas-Sha256"   // of the value
+	headerReplaced = "Nas-Replaced" // a hash of what it has replaced of its second; there may be several
 	headerOverride = "Nas-Override" // "true" if it was allowed to replace a newer JWT
 	headerServer   = "Nas-Server"   // host name of the account server
 )
@@ -285,7 +289,7 @@ func (s *stream) probe(ctx context.Context, nc *nats.Conn) {
 }
 
 // headerRoom is what the headers and the protocol may take of a message, in bytes.
-const headerRoom = 1 << 10
+const headerRoom = 2 << 10
 
 // tooLarge says that a value does not fit into a message.
 func tooLarge(nc *nats.Conn, value []byte) error {
@@ -307,6 +311,34 @@ func (s *stream) header(kind, door, user string, value []byte, override bool) na
 		h.Set(headerOverride, "true")
 	}
 	return h
+}
+
+// maxReplaced is how many hashes a header has. More JWTs of one second are not told to servers that read
+// only the last of them.
+const maxReplaced = 16
+
+// setReplaced adds to headers what a value has replaced of its second. A server that reads only the last
+// revision knows by it what must not come back.
+func setReplaced(h nats.Header, floor jwtstore.Floor) {
+	for hash := range floor.Replaced() {
+		if len(h[headerReplaced]) == maxReplaced {
+			return
+		}
+		h.Add(headerReplaced, base64.RawStdEncoding.EncodeToString(hash[:]))
+	}
+}
+
+// replaced yields what the value of a revision has replaced of its second.
+func (r *revision) replaced() iter.Seq[jwtstore.Hash] {
+	return func(yield func(jwtstore.Hash) bool) {
+		for _, text := range r.header[headerReplaced] {
+			var hash jwtstore.Hash
+			b, err := base64.RawStdEncoding.DecodeString(text)
+			if err == nil && copy(hash[:], b) == len(hash) && !yield(hash) {
+				return
+			}
+		}
+	}
 }
 
 // maxUserBytes bounds the name of a user in a header.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 
@@ -15,6 +16,9 @@ import (
 
 // revisionKey is the key of an applied in the context of a Put or Delete.
 type revisionKey struct{}
+
+// replacedKey is the key of the hashes that the value of a revision has replaced of its second.
+type replacedKey struct{}
 
 // applied is the revision that a Put or Delete is of. With again it is applied also if it was
 // before: the directory has something else.
@@ -77,6 +81,7 @@ func (a *applier) apply(ctx context.Context, r revision) (refused bool, err erro
 // applyAs is apply, also for a revision that was applied before.
 func (a *applier) applyAs(ctx context.Context, r revision, as applied) (refused bool, err error) {
 	ctx = context.WithValue(ctx, revisionKey{}, as)
+	ctx = context.WithValue(ctx, replacedKey{}, r.replaced())
 	from := accounts.Origin{Kind: accounts.KindKV, Peer: true, Broadcast: true,
 		User: r.header.Get(headerUser)}
 	switch {
@@ -121,6 +126,9 @@ func (a *applier) put(ctx context.Context, key string, jwt []byte, allow allowPu
 				return v, accounts.ErrSuperseded
 			}
 			v, err = allow(now)
+			if told, is := ctx.Value(replacedKey{}).(iter.Seq[jwtstore.Hash]); is {
+				v.Floor = v.Floor.WithReplaced(told)
+			}
 			isAllowed = err == nil
 			return v, err
 		})

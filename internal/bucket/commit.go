@@ -44,8 +44,8 @@ type change struct {
 	local func(ctx context.Context, publish publishFunc) (seq uint64, err error)
 }
 
-// publishFunc writes a value to the bucket.
-type publishFunc func(kind string, value []byte, override bool) error
+// publishFunc writes a value to the bucket, with what the floor has replaced of its second.
+type publishFunc func(kind string, value []byte, override bool, floor jwtstore.Floor) error
 
 // put is Put for what does not come from the bucket.
 func (c *committer) put(
@@ -69,7 +69,7 @@ func (c *committer) put(
 			return c.dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
 				v, err := allow(now)
 				if err == nil {
-					err = publish(kindJWT, bytes.TrimSpace(jwt), isOverride(now.Floor, v.Floor))
+					err = publish(kindJWT, bytes.TrimSpace(jwt), isOverride(now.Floor, v.Floor), v.Floor)
 				}
 				return v, err
 			})
@@ -94,7 +94,7 @@ func (c *committer) delete(
 			return c.dir.Delete(ctx, key, kind, func(now jwtstore.Stored) ([]byte, error) {
 				tombstone, err := allow(now)
 				if err == nil {
-					err = publish(kindTombstone, tombstone, false)
+					err = publish(kindTombstone, tombstone, false, jwtstore.Floor{})
 				}
 				return tombstone, err
 			})
@@ -264,7 +264,9 @@ func (t *trial) commitOver(
 	var revision uint64
 	undo := func() {}
 	// What is acknowledged goes into the directory, whatever time it is.
-	seq, err = t.local(context.WithoutCancel(ctx), func(kind string, value []byte, override bool) error {
+	seq, err = t.local(context.WithoutCancel(ctx), func(
+		kind string, value []byte, override bool, floor jwtstore.Floor,
+	) error {
 		if limit := nc.MaxPayload() - headerRoom; int64(len(value)) > limit {
 			return tooLarge(nc, value)
 		}
@@ -273,6 +275,7 @@ func (t *trial) commitOver(
 				"(is its operator JWT up to date?)")
 		}
 		h := t.stream.header(kind, t.kind, t.user, value, override)
+		setReplaced(h, floor)
 		var err error
 		if revision, err = t.stream.publish(ctx, nc, t.key, h, value, last.seq); err == nil {
 			undo, _ = t.applier.revisions.begin(t.key, applied{seq: revision})

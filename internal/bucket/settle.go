@@ -115,6 +115,7 @@ func (w *settler) offer(
 	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64, o settleOptions,
 ) error {
 	header := w.stream.header(kind, doorOffer, "", value, false)
+	setReplaced(header, w.dir.Index().Get(key).Floor)
 	seq, err := w.stream.publish(ctx, nc, key, header, value, expected)
 	if _, isRetry := errors.AsType[*publishError](err); err != nil && !isRetry {
 		w.log.Error(fmt.Sprintf("%s - what is stored here can't be put into the bucket: %s",

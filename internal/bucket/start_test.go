@@ -3,6 +3,7 @@ package bucket_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -210,6 +211,18 @@ func TestTwoServersWithOneBucketComeTogether(t *testing.T) {
 			s.want = lesser
 			s.a.start(s.k).await()
 		}, none, "took 1, offered 0"},
+		{"what was replaced of its second while a server was away does not come back there", func(s *start) {
+			lesser, greater := sameSecond(s.t, s.op, s.x)
+			s.both()
+			s.a.stop()
+			must(s.t, s.b.push(greater))
+			must(s.t, s.b.push(lesser))
+			s.want = lesser
+			s.a.start(s.k).await()
+			if err := s.a.push(greater); !errors.Is(err, accounts.ErrReplaced) {
+				s.t.Errorf("what was replaced is pushed again: %v", err)
+			}
+		}, none, ""},
 		{"both directories have one of the same second, the first one with the lesser hash", func(s *start) {
 			lesser, greater := sameSecond(s.t, s.op, s.x)
 			s.a.put(lesser)

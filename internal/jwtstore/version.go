@@ -77,19 +77,26 @@ func (f Floor) join(later Floor) Floor {
 	if f.IssuedAt > later.IssuedAt {
 		return f
 	}
-	joined := f.After(later.IssuedAt, later.Hash)
-	for h := range later.replaced.each() {
-		if h != f.Hash && !joined.HasReplaced(h) {
-			joined.replaced = joined.replaced.with(h)
-		}
-	}
-	return joined
+	return f.After(later.IssuedAt, later.Hash).WithReplaced(later.Replaced())
 }
 
 // HasReplaced reports whether the JWT with this hash was replaced by another one of its second. If
 // very many were, the answer is always true.
 func (f Floor) HasReplaced(hash Hash) bool {
 	return f.replaced.has(hash) || f.replaced.count() >= MaxReplaced
+}
+
+// Replaced yields the hashes of the JWTs that were replaced within the second, the last one first.
+func (f Floor) Replaced() iter.Seq[Hash] { return f.replaced.each() }
+
+// WithReplaced returns the floor of a server that was also told what was replaced within the second.
+func (f Floor) WithReplaced(told iter.Seq[Hash]) Floor {
+	for h := range told {
+		if h != f.Hash && !f.HasReplaced(h) {
+			f.replaced = f.replaced.with(h)
+		}
+	}
+	return f
 }
 
 // hashes is some hashes, one after the other. It is a text so that what has it can be compared.
