@@ -71,10 +71,8 @@ func TestTheStoryEndsWhenItIsStopped(t *testing.T) {
 // together returns what `demo run` starts, on free ports.
 func together(t *testing.T) (q quick, natsAddress string) {
 	t.Helper()
-	http, nats, err := freePorts()
-	if err != nil {
-		t.Fatal(err)
-	}
+	http := fmt.Sprintf("127.0.0.1:%d", natstest.FreePort(t))
+	nats := fmt.Sprintf("127.0.0.1:%d", natstest.FreePort(t))
 	dir := t.TempDir()
 	s := &scene{out: &strings.Builder{}, dir: dir}
 	if err := s.prepare(); err != nil {

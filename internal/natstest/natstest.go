@@ -5,7 +5,6 @@ package natstest
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -139,15 +138,4 @@ func Within(t testing.TB, limit time.Duration, what string, ok func() bool) {
 		}
 		time.Sleep(min(max(waited/10, 5*time.Millisecond), 50*time.Millisecond))
 	}
-}
-
-// FreePort returns a port on which no process listens at this moment.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
