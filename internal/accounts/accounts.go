@@ -179,9 +179,11 @@ type Options struct {
 	Trust      Trust            // see SetTrust
 	CacheBytes int              // of memory for verified JWTs; 0: 32 MiB; below 0: none are kept
 	AllowOlder bool             // an older JWT may replace a newer one
-	ReadOnly   bool             // only files are taken
-	Log        *slog.Logger     // nil: discard
-	Now        func() time.Time // nil: time.Now
+	// AllowDelete means that orders of the operator to delete accounts are carried out.
+	AllowDelete bool
+	ReadOnly    bool             // only files are taken
+	Log         *slog.Logger     // nil: discard
+	Now         func() time.Time // nil: time.Now
 }
 
 // Registry is the policy and the registry. It works from New on and needs no end.

@@ -97,7 +97,10 @@ func (r *remover) Delete(ctx context.Context, order []byte, from Origin) (Deleti
 func (r *remover) checkOrder(order []byte) (trust.Deletion, error) {
 	t := r.trust.Load()
 	o, err := t.Operators.CheckDeletion(order)
-	if err != nil {
+	switch {
+	case !r.AllowDelete:
+		return o, ErrDeletingOff
+	case err != nil:
 		return o, err
 	}
 	if slices.ContainsFunc(o.Accounts, t.isSystem) {

@@ -58,6 +58,10 @@ func TestOrders(t *testing.T) {
 			false, accounts.ErrSystemAccount, nothing, false},
 		{"on a read-only server", func(e *testEnv) []byte { return e.order(t, 0, a.ID) },
 			true, accounts.ErrReadOnly, nothing, false},
+		{"where deleting is off", func(e *testEnv) []byte {
+			e.registry.AllowDelete = false
+			return e.order(t, 0, a.ID)
+		}, false, accounts.ErrDeletingOff, nothing, false},
 		{"older than what is stored", func(e *testEnv) []byte {
 			return e.order(t, -time.Hour,
 				a.ID)

@@ -108,9 +108,11 @@ func (*CommitError) Reason() string { return "save-failed" }
 // What keeps an account from being deleted.
 var (
 	ErrSystemAccount = NewRefusal("system-account", "not allowed to delete system account")
-	ErrReplayed      = NewRefusal("replayed", "this request was carried out before")
-	ErrNewer         = NewRefusal("newer", "the stored JWT is newer than the request")
-	ErrOlderOrder    = NewRefusal("replayed",
+	ErrDeletingOff   = NewRefusal("deleting-off",
+		"deleting is off: it takes store { allow_delete: true }")
+	ErrReplayed   = NewRefusal("replayed", "this request was carried out before")
+	ErrNewer      = NewRefusal("newer", "the stored JWT is newer than the request")
+	ErrOlderOrder = NewRefusal("replayed",
 		"a later request was carried out before, or another one of the same second")
 )
 

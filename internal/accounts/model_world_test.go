@@ -171,6 +171,8 @@ func (s *modelServer) start() {
 		AllowOlder: s.allowOlder,
 		ReadOnly:   s.readOnly,
 		Now:        s.clock,
+
+		AllowDelete: true,
 	})
 	s.noteSystem()
 	placed := s.placed

@@ -183,11 +183,13 @@ func (e *testEnv) options(t *testing.T, edits ...func(*accounts.Options)) accoun
 	o := accounts.Options{
 		Store:     e.store,
 		Committer: e.committer,
-		Announcer: e.announcer,
-		Observer:  &locked{events: &e.events},
-		Trust:     e.trust(t, e.op),
-		Log:       slog.New(logging.New(e.log, logging.Format{})),
-		Now:       func() time.Time { return e.now },
+
+		AllowDelete: true,
+		Announcer:   e.announcer,
+		Observer:    &locked{events: &e.events},
+		Trust:       e.trust(t, e.op),
+		Log:         slog.New(logging.New(e.log, logging.Format{})),
+		Now:         func() time.Time { return e.now },
 	}
 	for _, edit := range edits {
 		edit(&o)

@@ -185,6 +185,7 @@ func (m *member) start(keepers ...*keeper) *member {
 		m.t.Fatal(err)
 	}
 	o := m.registry
+	o.AllowDelete = true
 	o.Store, o.Committer, o.Announcer, o.Unsaved = m.Store, m.Store, m.notifier, m.Store
 	o.Trust, o.Log = accounts.Trust{Operators: trust.Operators{operator}}, log
 	m.accounts = accounts.New(o)

@@ -123,6 +123,8 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		AllowOlder: c.AllowOlder,
 		ReadOnly:   c.ReadOnly,
 		Log:        d.log.Logger,
+
+		AllowDelete: c.AllowDelete,
 	})
 	// Both registries report to the same audit.
 	d.activations = activations.New(activations.Options{
@@ -141,7 +143,6 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Client:      d.client,
 		Version:     Version,
 		Log:         d.log.Logger,
-		AllowDelete: c.AllowDelete,
 		ReadOnly:    c.ReadOnly,
 		LookedUp:    d.metrics.LookedUp,
 	})

@@ -125,6 +125,7 @@ var refusals = map[string]string{
 	"newer":          "the stored JWT is newer than the order to delete it",
 	"replayed":       "the order was carried out before",
 	"system-account": "the system account can't be deleted",
+	"deleting-off":   "deleting is off: store { allow_delete: true }",
 }
 
 // refusal says why a push was refused.

@@ -2,7 +2,6 @@ package resolver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -42,20 +41,14 @@ func (s *session) ensureScanned() {
 	}
 }
 
-// errNoDelete names the key of the configuration file that is missing.
-var errNoDelete = errors.New("deleting is off: it takes store { allow_delete: true }")
-
 // delete deletes accounts by order of the operator. nats.go calls it for one order after the other,
 // and on a goroutine which no other subscription uses.
 func (s *session) delete(m *nats.Msg) {
 	if s.isForeign(m) {
 		return
 	}
-	deletion, err := accounts.Deletion{}, errNoDelete
-	if s.AllowDelete {
-		origin := accounts.Origin{Kind: accounts.KindNATS}
-		deletion, err = s.Accounts.Delete(context.WithoutCancel(s.ctx), m.Data, origin)
-	}
+	origin := accounts.Origin{Kind: accounts.KindNATS}
+	deletion, err := s.Accounts.Delete(context.WithoutCancel(s.ctx), m.Data, origin)
 	switch {
 	case err != nil:
 		text := fmt.Sprintf("delete accounts request by %s failed - %s",

@@ -40,7 +40,7 @@ func order(
 // startDeletingServer returns an account server that may delete accounts.
 func startDeletingServer(t *testing.T) *accountServer {
 	srv := startServer(t, startEnvironment(t))
-	srv.server.AllowDelete = true
+	srv.registry.AllowDelete = true
 	return srv
 }
 
@@ -179,7 +179,7 @@ func TestTheAnswerToADeletionNamesTheServersThatStillRunTheAccount(t *testing.T)
 	op, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
 	env := newEnvironment(t, op, a)
 	srv := startServer(t, env)
-	srv.server.AllowDelete = true
+	srv.registry.AllowDelete = true
 	creds, _ := a.User(t)
 	natstest.Connect(t, env.nats.ClientURL(), creds)
 	srv.push(t, a.ID, srv.signed(t, a, 0))
@@ -201,7 +201,7 @@ func TestMalformedOrdersAreAnsweredAsByANatsServer(t *testing.T) {
 	conf := natstest.DirConf(t, op, `full, allow_delete: true, hard_delete: true`, t.TempDir(),
 		natstest.AnyPort+"server_name: full\n")
 	srv := startServer(t, newEnvironmentAt(t, op, natstest.Start(t, conf)))
-	srv.server.AllowDelete = true
+	srv.registry.AllowDelete = true
 	for name, edit := range map[string]func(*jwt.GenericClaims){
 		"of no account": func(c *jwt.GenericClaims) { c.Data["accounts"] = []string{} },
 		"of null":       func(c *jwt.GenericClaims) { c.Data["accounts"] = nil },

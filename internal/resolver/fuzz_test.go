@@ -63,15 +63,14 @@ func FuzzRequests(f *testing.F) {
 			}
 		}
 		registry := accounts.New(accounts.Options{
-			Store: store, Committer: store, Announcer: silentAnnouncer{}, Trust: trusted,
+			Store: store, Committer: store, Announcer: silentAnnouncer{}, Trust: trusted, AllowDelete: true,
 		})
 		srv := resolver.New(resolver.Options{
 			Accounts: registry,
 			Activations: activations.New(activations.Options{
 				Accounts: registry, Store: store, Connection: silentAnnouncer{},
 			}),
-			Log:         slog.New(logging.New(log, logging.Format{})),
-			AllowDelete: true,
+			Log: slog.New(logging.New(log, logging.Format{})),
 		})
 		session := newFakeSession()
 		ctx, cancel := context.WithCancel(context.Background())

@@ -68,8 +68,6 @@ type Options struct {
 	// Version is that of this program, for answers.
 	Version string
 	Log     *slog.Logger
-	// AllowDelete means that the operator may delete accounts.
-	AllowDelete bool
 	// ReadOnly means that nothing is stored: packs are given, but not asked for.
 	ReadOnly bool
 	// LookedUp is told what came of each lookup of an account. It must return at once. nil: it is
