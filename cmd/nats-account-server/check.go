@@ -10,7 +10,9 @@ import (
 )
 
 // check is -t. It takes what config.Load returns, writes every mistake to standard error, and
-// returns the exit code. Warnings about keys are mistakes too.
+// returns the exit code. Warnings about keys are mistakes too. The lines have no time and no level,
+// so that they can be read beside those of nats-server -t. What is checked is the file, its keys
+// and every file that it names. Nothing listens, connects or is written.
 func check(c config.Config, warnings []config.Warning, err error) int {
 	// The files are read only if the configuration names them without a mistake.
 	if err == nil {

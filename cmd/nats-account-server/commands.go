@@ -17,28 +17,35 @@ import (
 )
 
 // command is what the first argument can be instead of a flag. The help, the completions and the
-// manual page are made of this, so that a new command is a row of commands and no more.
+// manual page are made of this, so that a new command is a row of commands and no more. Exactly one
+// of set and raw is not nil.
 type command struct {
+	// name is the first argument, as in "verify".
 	name string
+	// args is what follows the flags in the line of usage, as in "SOURCE TARGET"; "" for nothing.
 	args string // what follows the flags in the usage: "DIR"
+	// does says in a few words what the command does, for the list of commands. It is no sentence.
 	does string // in a few words
-	// help says more, in lines of at most 78 characters. It ends with an example and the exit
-	// codes.
+	// help is the text of -h: paragraphs, an example and the exit codes, in lines of at most 78
+	// characters, which a terminal shows unwrapped. The manual page has it as it is.
 	help string
 	// words complete the first operand. Without them, and with operands, files do.
 	words []string
 	// operands is how many there are at least and at most.
 	operands [2]int
-	// set defines the flags and returns what runs the command. The number is the exit code.
+	// set defines the flags, and returns what runs the command when they are parsed. The number is
+	// the exit code. ctx ends with SIGINT or SIGTERM. The completions call set only for the flags.
 	set func(*flag.FlagSet) func(ctx context.Context, operands []string) int
-	// misuse is the exit code for wrong arguments; 0: 2.
+	// misuse is the exit code for wrong arguments; 0 stands for 2. It differs where 2 has a meaning
+	// of its own, as for push and diff.
 	misuse int
-	// raw runs a command that reads all its arguments itself; nil: set is there.
+	// raw runs a command that reads all its arguments itself, flags too.
 	raw func(args []string) int
 }
 
 // commands returns all commands, in the order of the help. It is no variable, because the
-// completion and the manual page, which are commands, read it.
+// completion and the manual page, which are commands, read it. The rows are made anew for each
+// call.
 func commands() []command {
 	return []command{
 		{name: "healthcheck", args: "[url | flags]", raw: healthcheck,
@@ -54,6 +61,7 @@ func commands() []command {
 }
 
 // runCommand runs the command that the first argument names. It returns false if that names none.
+// Then the arguments are flags of the server. A flag is no command, as it begins with a dash.
 func runCommand(args []string) (code int, found bool) {
 	if len(args) == 0 {
 		return 0, false
@@ -70,9 +78,12 @@ func runCommand(args []string) (code int, found bool) {
 }
 
 // run parses the arguments and runs the command, until a signal ends it. Flags may stand behind
-// operands, unlike those of the server.
+// operands, unlike those of the server. It returns the exit code. What is wrong with the arguments
+// goes to standard error, as one line.
 func (c command) run(args []string) int {
 	s := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	// The flag set would write the error and all flags. The line below says what is wrong and where
+	// to read more.
 	s.SetOutput(io.Discard)
 	begin := c.set(s)
 	operands, err := parse(s, args)
@@ -81,7 +92,7 @@ func (c command) run(args []string) int {
 		c.printHelp(os.Stdout)
 		return 0
 	case err == nil && (len(operands) < c.operands[0] || len(operands) > c.operands[1]):
-		err = fmt.Errorf("it has %s", cmpArgs(c.args))
+		err = fmt.Errorf("it has %s", wants(c.args))
 	}
 	if err != nil {
 		report(fmt.Sprintf("%s: %s, see: nats-account-server %s -h", c.name, err, c.name))
@@ -92,15 +103,17 @@ func (c command) run(args []string) int {
 	return begin(ctx, operands)
 }
 
-// cmpArgs returns the words for what a command takes.
-func cmpArgs(args string) string {
+// wants returns the words for what a command takes.
+func wants(args string) string {
 	if args == "" {
 		return "no arguments"
 	}
 	return "the arguments " + args
 }
 
-// parse parses flags wherever they stand. What follows "--" is no flag.
+// parse parses flags wherever they stand. What follows "--" is no flag. The result is never longer
+// than args. The flag package ends at the first operand, so parse calls it again behind each of
+// them: "a.jwt --json" is operand a.jwt and flag --json.
 func parse(s *flag.FlagSet, args []string) (operands []string, err error) {
 	for {
 		before := len(args)
@@ -108,6 +121,7 @@ func parse(s *flag.FlagSet, args []string) (operands []string, err error) {
 			return nil, err
 		}
 		rest := s.Args()
+		// Parse has taken a "--" if that is the last word that it took.
 		isEnd := before > len(rest) && args[before-len(rest)-1] == "--"
 		if isEnd || len(rest) == 0 {
 			return append(operands, rest...), nil
@@ -116,9 +130,10 @@ func parse(s *flag.FlagSet, args []string) (operands []string, err error) {
 	}
 }
 
-// printHelp writes the help of a command.
+// printHelp writes the help of a command. The flags follow the help in the form that -h of the
+// server has.
 func (c command) printHelp(w io.Writer) {
-	fmt.Fprintf(w, "Usage: %s\n\n%s", c.usage(), strings.TrimLeft(c.help, "\n"))
+	fmt.Fprintf(w, "Usage: %s\n\n%s", c.usage(), c.help)
 	if flags := c.flags(); len(flags) > 0 {
 		fmt.Fprint(w, "\nFlags:\n")
 		for _, f := range flags {
@@ -127,7 +142,8 @@ func (c command) printHelp(w io.Writer) {
 	}
 }
 
-// usage returns the line that shows how a command is called.
+// usage returns the line that shows how a command is called. Example: "nats-account-server export
+// [flags] SOURCE TARGET".
 func (c command) usage() string {
 	words := []string{"nats-account-server", c.name}
 	if c.raw == nil {
@@ -136,7 +152,9 @@ func (c command) usage() string {
 	return strings.TrimRight(strings.Join(append(words, c.args), " "), " ")
 }
 
-// flags returns the flags of a command. The word between backquotes in a usage is the value.
+// flags returns the flags of a command. The word between backquotes in a usage is the value. A
+// command without set has none. The order is that of the names. The set is thrown away: only parse
+// reads values.
 func (c command) flags() (flags []config.Flag) {
 	if c.set == nil {
 		return nil
@@ -159,7 +177,8 @@ func printCommands(w io.Writer) {
 	}
 }
 
-// completion writes the completion for a shell to standard output.
+// completion writes the completion for a shell to standard output. It needs no configuration and no
+// server. Distributions install it; see "make dist".
 func completion(args []string) int {
 	shells := map[string]func([]config.Flag) string{
 		"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion,

@@ -8,7 +8,7 @@ import (
 	"nats-account-server/internal/config"
 )
 
-// signalWords are the commands of --signal.
+// signalWords are the commands of --signal, as process.Signal knows them.
 const signalWords = "reload reopen stop"
 
 // commandWords returns the names of the commands that can be the first argument.
@@ -21,7 +21,9 @@ func commandWords() string {
 }
 
 // bashOperands returns how bash completes what follows the name of a command: the branches of a
-// case that sets words, and files if names of files are completed too.
+// case that sets words, and files if names of files are completed too. Each branch is a line, such
+// as "    diff) words="--json --ca" files=1 ;;". A command with neither has no branch, and its
+// operands are not completed.
 func bashOperands() string {
 	var b strings.Builder
 	for _, c := range commands() {
@@ -43,7 +45,9 @@ func bashOperands() string {
 func isSignal(f config.Flag) bool { return slices.Contains(f.Names, "--signal") }
 
 // bashCompletion returns the completion for bash. It needs no package bash-completion, which many
-// machines do not have.
+// machines do not have. flags are those of the server. They fall into four kinds: paths, which
+// files complete; --signal; those with any other value, which nothing completes; and those without
+// a value.
 func bashCompletion(flags []config.Flag) string {
 	var all, paths, others, signals []string
 	for _, f := range flags {
@@ -57,40 +61,15 @@ func bashCompletion(flags []config.Flag) string {
 			others = append(others, f.Names...)
 		}
 	}
-	return fmt.Sprintf(`# bash completion, made by "nats-account-server completion bash"
-_nats_account_server() {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-    COMPREPLY=()
-    case $prev in
-    %s)
-        compopt -o filenames 2>/dev/null
-        COMPREPLY=($(compgen -f -- "$cur"))
-        return ;;
-    %s)
-        COMPREPLY=($(compgen -W "%s" -- "$cur"))
-        return ;;
-    %s)
-        return ;;
-    esac
-    local words="%s" files=
-    if ((COMP_CWORD == 1)); then
-        words="$words %s"
-    else
-        case ${COMP_WORDS[1]} in
-%s        esac
-    fi
-    COMPREPLY=($(compgen -W "$words" -- "$cur"))
-    if [[ $files && $cur != -* ]]; then
-        compopt -o filenames 2>/dev/null
-        COMPREPLY=($(compgen -f -- "$cur"))
-    fi
-}
-complete -F _nats_account_server nats-account-server
-`, strings.Join(paths, "|"), strings.Join(signals, "|"), signalWords, strings.Join(others, "|"),
-		strings.Join(all, " "), commandWords(), bashOperands())
+	return fill("completion.bash",
+		"@paths@", strings.Join(paths, "|"),
+		"@signals@", strings.Join(signals, "|"), "@signalWords@", signalWords,
+		"@others@", strings.Join(others, "|"), "@flags@", strings.Join(all, " "),
+		"@commands@", commandWords(), "@operands@", bashOperands())
 }
 
-// zshCompletion returns the completion for zsh.
+// zshCompletion returns the completion for zsh. The result is a function file for a directory of
+// $fpath, of the name _nats-account-server.
 func zshCompletion(flags []config.Flag) string {
 	var b strings.Builder
 	b.WriteString("#compdef nats-account-server\n" +
@@ -120,7 +99,9 @@ func zshOperands() string {
 	return b.String()
 }
 
-// writeZshFlags writes flags as arguments of _arguments.
+// writeZshFlags writes flags as arguments of _arguments. A line is '(-c
+// --config){-c,--config}[usage]:value:_files'. The part in round brackets are the names
+// that are no longer offered once one of them is there.
 func writeZshFlags(b *strings.Builder, flags []config.Flag) {
 	for _, f := range flags {
 		// Of several names of a flag, one is enough.
@@ -138,12 +119,14 @@ func writeZshFlags(b *strings.Builder, flags []config.Flag) {
 		case f.Value != "":
 			value = ":" + strings.ReplaceAll(f.Value, ":", `\:`) + ": "
 		}
+		// In the description, zsh gives these four characters a meaning.
 		usage := strings.NewReplacer("'", `'\''`, "[", `\[`, "]", `\]`, ":", `\:`).Replace(f.Usage)
 		fmt.Fprintf(b, "    '%s[%s]%s' \\\n", names, usage, value)
 	}
 }
 
-// fishCompletion returns the completion for fish.
+// fishCompletion returns the completion for fish. -f means that files are offered only where a line
+// has -F. The condition of a line decides where its words are offered.
 func fishCompletion(flags []config.Flag) string {
 	const begin = "complete -c nats-account-server"
 	var b strings.Builder
@@ -164,7 +147,8 @@ func fishCompletion(flags []config.Flag) string {
 	return b.String()
 }
 
-// writeFishFlags writes a line for each flag. begin is the start of the lines.
+// writeFishFlags writes a line for each flag. begin is the start of the lines. -l is a name with
+// two dashes, -s one of a single letter, -x a value that is no file, -r -F one that is.
 func writeFishFlags(b *strings.Builder, begin string, flags []config.Flag) {
 	for _, f := range flags {
 		b.WriteString(begin)

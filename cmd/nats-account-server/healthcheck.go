@@ -21,7 +21,8 @@ import (
 const healthTimeout = 5 * time.Second
 
 // healthcheck asks a server whether it lives, for containers without a shell. The argument is its
-// URL; or flags of the program say where it listens. The exit code is 0 if it answers with 200.
+// URL; or flags of the program say where it listens. The exit code is 0 if it answers with 200. 2
+// is a wrong flag and 1 anything else. The server is asked once: the container runtime repeats it.
 func healthcheck(args []string) int {
 	target := ""
 	if len(args) == 1 && !strings.HasPrefix(args[0], "-") {
@@ -50,7 +51,8 @@ func healthcheck(args []string) int {
 	return 0
 }
 
-// healthURL returns the URL to ask for a given one. One without a path asks /healthz.
+// healthURL returns the URL to ask for a given one. One without a path asks /healthz. An URL with a
+// path is asked as it is, such as /readyz.
 func healthURL(given string) (string, error) {
 	u, err := url.Parse(given)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
@@ -62,7 +64,9 @@ func healthURL(given string) (string, error) {
 	return u.String(), nil
 }
 
-// configuredURL returns the URL of the server on this machine that has such flags.
+// configuredURL returns the URL of the server on this machine that has such flags. It is https if a
+// certificate is configured. The address that the server listens on is asked, and a loopback
+// address if it listens on all.
 func configuredURL(f config.Flags) (string, error) {
 	loaded, _, err := config.Load(f)
 	if err != nil {
@@ -87,7 +91,9 @@ func configuredURL(f config.Flags) (string, error) {
 	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(c.Port)) + "/healthz", nil
 }
 
-// askHealth returns nil if a server answers with 200, or lives and wants a certificate first.
+// askHealth returns nil if a server answers with 200, or lives and wants a certificate first. Any
+// other status is an error, as is a server that does not answer within healthTimeout. Redirects are
+// followed, as http.Client does.
 func askHealth(target string) error {
 	client := &http.Client{
 		Timeout: healthTimeout,

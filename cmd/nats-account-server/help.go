@@ -8,11 +8,14 @@ import (
 	"nats-account-server/internal/manual"
 )
 
-// helpWidth is how wide the manual's text is on a terminal.
+// helpWidth is how many columns the manual's text takes at most on a terminal. Code blocks and
+// tables stay as they are.
 const helpWidth = 80
 
 // help writes a page of the manual to standard output: the one about a topic. Other arguments are
-// words to look for. Without an argument it lists the topics.
+// words to look for. Without an argument it lists the topics. Topics may end in .md, as links
+// between the pages do. The exit code is 1 if nothing was found. Standard output is no pager: less
+// can follow a pipe.
 func help(args []string) int {
 	words := strings.Join(args, " ")
 	if words == "" {
@@ -35,7 +38,7 @@ func help(args []string) int {
 	return 0
 }
 
-// topicWords returns the topics, for completion.
+// topicWords returns the topics, for completion. The first page is the index, which has no topic.
 func topicWords() (words []string) {
 	for _, page := range manual.Pages()[1:] {
 		words = append(words, page.Topic)

@@ -1,10 +1,21 @@
 // Command nats-account-server keeps the account JWTs of a NATS operator and serves them to
 // nats-servers.
 //
-// With flags it is the server: main.go reads the configuration and calls daemon.Run, and signals.go
-// has what signals do. check.go is -t. With the name of a command as the first argument it is a
-// tool beside a server: commands.go has the table of commands, tools.go and push.go those that need
-// package tools, and healthcheck.go, help.go, completion.go and manpage.go the others.
+// With flags it is the server. Read in this order:
+//
+//	main.go    reads the configuration and calls daemon.Run
+//	signals.go what signals do, and --signal, which sends one
+//	check.go   -t: what is wrong with a configuration
+//
+// With the name of a command as the first argument it is a tool beside a server:
+//
+//	commands.go     the table of commands, and how their arguments are parsed
+//	tools.go        verify, import, export and diff, which call package tools
+//	push.go         push, and the dry run of one
+//	healthcheck.go  for containers without a shell
+//	help.go         pages of the manual
+//	completion.go, manpage.go  are made of the tables of flags and commands
+//	text.go, text/  help texts and templates
 //
 // Only this package parses arguments, writes to standard output and chooses exit codes.
 package main
@@ -30,18 +41,21 @@ import (
 	"nats-account-server/internal/winsvc"
 )
 
-// flushTimeout is how long the last lines of the log may take when the program ends.
+// flushTimeout is how long the last lines of the log may take when the program ends. A log on a
+// pipe that is not read would hold the end of the program up for ever.
 const flushTimeout = time.Second
 
-// main is the whole program, also as a Windows service.
+// main is the whole program, also as a Windows service. winsvc.Run calls run at once, unless the
+// service manager of Windows has started the process.
 func main() {
-	// Without this, a line for a closed pipe would end the program.
+	// Without this, a line for a closed pipe would end the program. Writing returns EPIPE instead.
 	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(winsvc.Run(run))
 }
 
 // run returns the exit code: 0 after a signal, -h, -v or a good -t; 2 for a wrong flag; 1 for any
-// other failure. out gets the log and the usage. ready is called once the server serves.
+// other failure. out gets the log and the usage. ready is called once the server serves. ctx ends
+// when the service manager stops the service; elsewhere it never ends.
 func run(ctx context.Context, out io.Writer, ready func()) int {
 	if code, found := runCommand(os.Args[1:]); found {
 		return code
@@ -70,6 +84,7 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 	}
 	// Until the configuration is read, lines look as they do without one.
 	handler := logging.NewQueued(out, logging.Format{Time: true})
+	// The handler writes in a goroutine of its own, so the last lines may still be queued.
 	defer handler.Flush(flushTimeout)
 	log := slog.New(handler)
 	if err := serve(ctx, flags, handler, log, ready); err != nil {
@@ -88,6 +103,8 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 
 // serve runs the account server. It returns nil after SIGINT or SIGTERM, or when ctx ends: the
 // Windows service is stopped in that way. Otherwise it returns what keeps the server from running.
+// The warnings of the configuration are logged before the first line of the daemon. ready is called
+// at most once, when HTTP serves; systemd is told at the same time.
 func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, log *slog.Logger,
 	ready func()) error {
 	c, warnings, err := config.Load(flags)
@@ -110,6 +127,8 @@ func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, lo
 		Logging: handler,
 		Dump:    flags.Dump,
 		Ready:   ready,
+		// Both channels live as long as the process. A signal while a reload runs waits in its
+		// channel.
 		Hangup:  notify(syscall.SIGHUP),
 		Reopen:  notify(reopenSignals...),
 		Systemd: process.NewSystemd(),

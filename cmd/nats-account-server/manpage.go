@@ -9,67 +9,20 @@ import (
 	"nats-account-server/internal/daemon"
 )
 
-// manHead and manTail are what the manual page has around the flags, in the language of man.
-const (
-	manHead = `.\" made by "nats-account-server man"
-.TH NATS\-ACCOUNT\-SERVER 1 "%s" "nats\-account\-server %s" "NATS"
-.SH NAME
-nats\-account\-server \- store, serve and announce the account JWTs of a NATS
-operator
-.SH SYNOPSIS
-.B nats\-account\-server
-.RI [ flags ]
-%s.SH DESCRIPTION
-The server takes account JWTs that the operator has signed, over HTTP and NATS,
-keeps them on stable storage, serves
-them to nats\-servers, and announces each change to every nats\-server until
-that one has acknowledged it.
-.PP
-Flags are read after the configuration file and override it. One dash is enough
-for each flag, and
-.B \-x=value
-is the same as
-.BR "\-x value" .
-.SH OPTIONS
-`
-	manTail = `.TP
-.B \-h, \-\-help
-print the flags and exit
-.SH COMMANDS
-%s.SH SIGNALS
-.TP
-.B SIGHUP
-reads the configuration and all its files again. If they are wrong, the old ones
-stay.
-.TP
-.B SIGUSR1
-opens the log file and the audit file anew, after they were renamed.
-.TP
-.BR SIGTERM ", " SIGINT
-stop the server in order and within two seconds. A second one ends it at once.
-.SH EXIT STATUS
-0 after SIGTERM, SIGINT, \-h, \-v, a successful \-t, \-\-signal or healthcheck;
-2 for a wrong flag; 1 for any other
-failure, with a line that says why.
-.SH SEE ALSO
-.BR nats\-server (8)
-`
-)
-
-// manEscapes makes a text safe in a manual page: a dash is a minus sign that can be copied.
+// manEscapes makes a text safe in a manual page: a dash is a minus sign that can be copied. A quote
+// at the start of a line would begin a request. The backslash comes first, because the others make
+// new ones: strings.NewReplacer goes through the text once.
 var manEscapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`)
 
-// manPage returns the manual page.
+// manPage returns the manual page. Its date is that of the build, so that the same source gives the
+// same page; without one it is today.
 func manPage(flags []config.Flag) string {
 	_, date := daemon.Build()
 	if date, _, _ = strings.Cut(date, "T"); date == "" { // the day is enough
 		date = time.Now().Format(time.DateOnly)
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, manHead, date, daemon.Version, manSynopses())
-	writeManFlags(&b, flags)
-	fmt.Fprintf(&b, manTail, manCommands())
-	return b.String()
+	return fill("man.1", "@date@", date, "@version@", daemon.Version, "@synopses@", manSynopses(),
+		"@flags@", manFlags(flags), "@commands@", manCommands())
 }
 
 // manSynopses returns a line for each command.
@@ -81,7 +34,8 @@ func manSynopses() string {
 	return b.String()
 }
 
-// manCommands returns what each command does, with its help as it is printed.
+// manCommands returns what each command does, with its help as it is printed. .nf and .fi keep the
+// lines of the help: they have columns and examples.
 func manCommands() string {
 	var b strings.Builder
 	for _, c := range commands() {
@@ -89,15 +43,16 @@ func manCommands() string {
 		if c.help != "" {
 			fmt.Fprintf(&b, ".PP\n.nf\n%s\n.fi\n", manText(c.help))
 		}
-		writeManFlags(&b, c.flags())
+		b.WriteString(manFlags(c.flags()))
 	}
 	return b.String()
 }
 
-// manBold returns a text in bold.
+// manBold returns a text in bold. \fB and \fR are troff's change of the font and back.
 func manBold(text string) string { return `\fB` + manEscapes.Replace(text) + `\fR` }
 
 // manText returns lines that are shown as they are. A line that begins with a dot would be a macro.
+// \& is nothing of no width, and keeps the dot from being the first character.
 func manText(text string) string {
 	var lines []string
 	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
@@ -106,8 +61,10 @@ func manText(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// writeManFlags writes a paragraph for each flag.
-func writeManFlags(b *strings.Builder, flags []config.Flag) {
+// manFlags returns a paragraph for each flag. A paragraph is .TP, a line with all names and the
+// value, and the usage.
+func manFlags(flags []config.Flag) string {
+	var b strings.Builder
 	for _, f := range flags {
 		var names []string
 		for _, n := range f.Names {
@@ -117,6 +74,7 @@ func writeManFlags(b *strings.Builder, flags []config.Flag) {
 		if f.Value != "" {
 			line += ` \fI` + manEscapes.Replace(f.Value) + `\fR`
 		}
-		fmt.Fprintf(b, ".TP\n%s\n%s\n", line, manEscapes.Replace(f.Usage))
+		fmt.Fprintf(&b, ".TP\n%s\n%s\n", line, manEscapes.Replace(f.Usage))
 	}
+	return b.String()
 }

@@ -19,37 +19,28 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// The exit codes of a dry run.
+// The exit codes of a dry run. 2 is a difference, as it is for the command diff, so that a script
+// can tell "something would change" from "it would be refused".
 const (
 	exitSame    = 0 // nothing would change in meaning
-	exitRefused = 1 // or the server can't be asked
-	exitDiffers = 2
+	exitRefused = 1 // the push would be refused, or the server can't be asked
+	exitDiffers = 2 // something would change
 	exitFailOn  = 3 // there is an effect that --fail-on names, or may be
 )
 
-// helpPush is the help of the command.
-const helpPush = `
-Sends the JWT of an account to an account server, which stores and announces
-it. With --dry-run nothing is stored: the server says what the push would do.
-FILE may be - for standard input.
-
-  nats-account-server push --dry-run orders.jwt --url http://localhost:9090
-  nats-account-server push --dry-run --fail-on cut,stop orders.jwt
-
-The exit code is 0 if the JWT is stored, and otherwise 1. With --dry-run it is
-  0  if nothing would change in meaning
-  1  if the push would be refused, or the server can't be asked
-  2  if something would change
-  3  if it would have an effect that --fail-on names, or may have one: a change
-     can, and there is a line "unknown", as of a nats-server that is silent
-`
-
-// pushOptions are the flags of the command. url and access are read when flags are parsed.
+// pushOptions are the flags of the command. All but url and access are values of flags that are
+// parsed.
 type pushOptions struct {
-	url                       func() string
-	access                    *tools.Access
+	url    func() string // the server: flag, environment or default
+	access *tools.Access // filled in while flags are parsed
+
 	dryRun, connections, json bool
-	failOn, ifMatch           string
+
+	// failOn is a list with commas, such as "cut,stop"; "" names no effect.
+	failOn string
+	// ifMatch is an ETag, with or without its quotes, or * for any stored JWT. With "" the push
+	// does not depend on what is stored.
+	ifMatch string
 }
 
 // pushCommand is the command push.
@@ -57,7 +48,7 @@ func pushCommand() command {
 	return command{
 		name: "push", args: "FILE", operands: [2]int{1, 1}, misuse: exitRefused,
 		does: "send the JWT of an account to a server, or with --dry-run ask what that would do",
-		help: helpPush,
+		help: helpOf("push"),
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
 			o := &pushOptions{url: setURL(s), access: setAccess(s)}
 			s.BoolVar(&o.dryRun, "dry-run", false, "store nothing, and show what the push would do")
@@ -79,7 +70,8 @@ func pushCommand() command {
 	}
 }
 
-// push pushes the JWT in a file, or makes a dry run of that. It returns the exit code.
+// push pushes the JWT in a file, or makes a dry run of that. It returns the exit code. An error has
+// exit code 1. It names the file or the server.
 func (o *pushOptions) push(ctx context.Context, file string) (code int, err error) {
 	failOn, err := o.kinds()
 	if err != nil {
@@ -99,23 +91,28 @@ func (o *pushOptions) push(ctx context.Context, file string) (code int, err erro
 	return o.store(ctx, server, p)
 }
 
-// kinds returns the effects of --fail-on. Without it they are none that an effect can be.
+// kinds returns the effects of --fail-on. Without it there are none. A word that is no effect is an
+// error, since a script with a typing error would let everything pass.
 func (o *pushOptions) kinds() (kinds []effect.Kind, err error) {
 	if !o.dryRun && (o.failOn != "" || o.connections) {
 		return nil, errors.New("--fail-on and --connections are for --dry-run")
 	}
 	for word := range strings.SplitSeq(o.failOn, ",") {
 		kind := effect.Kind(strings.TrimSpace(word))
-		if word != "" && !slices.Contains(effect.Kinds, kind) {
+		switch {
+		case word == "": // as in "", or in "cut,"
+		case !slices.Contains(effect.Kinds, kind):
 			return nil, fmt.Errorf("--fail-on: %q is none of %v", word, effect.Kinds)
+		default:
+			kinds = append(kinds, kind)
 		}
-		kinds = append(kinds, kind)
 	}
 	return kinds, nil
 }
 
 // readAccount returns the account JWT in a file, and the key of the account. "-" is standard input.
-// A file with a private key in it is an error, so that none leaves this machine.
+// A file with a private key in it is an error, so that none leaves this machine. What surrounds the
+// token in a file of nsc is cut off. The signature is not looked at: the server does that.
 func readAccount(file string) (token []byte, key string, err error) {
 	var content []byte
 	if file == "-" {
@@ -140,7 +137,8 @@ func readAccount(file string) (token []byte, key string, err error) {
 }
 
 // store pushes, and prints what the server says. With --json a refusal is printed too, and is only
-// an exit code. 202 is the answer of a server that passes JWTs to a signing service.
+// an exit code. 202 is the answer of a server that passes JWTs to a signing service. The shape of
+// the JSON is {"status": 200, "text": "…"}.
 func (o *pushOptions) store(ctx context.Context, s *tools.Client, p tools.Push) (int, error) {
 	status, text, err := s.Push(ctx, p)
 	isStored := status == http.StatusOK || status == http.StatusAccepted
@@ -171,7 +169,8 @@ func noAnswer(s *tools.Client, err error) error {
 	return fmt.Errorf("%s: %w", s, err)
 }
 
-// try makes a dry run, and prints what the server says.
+// try makes a dry run, and prints what the server says. With --json it is the server's JSON as it
+// came, described in the manual's page on HTTP.
 func (o *pushOptions) try(
 	ctx context.Context, s *tools.Client, p tools.Push, failOn []effect.Kind,
 ) (int, error) {
@@ -187,7 +186,8 @@ func (o *pushOptions) try(
 	return exitCode(answer, failOn), nil
 }
 
-// exitCode is that of a dry run. A refusal counts before effects, which then do not happen.
+// exitCode is that of a dry run. A refusal counts before effects, which then do not happen. A push
+// that would be sent to a signing service counts as a difference: what it signs is not known.
 func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
 	isNamed := func(line effect.Line) bool { return slices.Contains(failOn, line.Kind) }
 	switch {
@@ -202,7 +202,8 @@ func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
 }
 
 // mayHave reports whether an effect of these kinds can't be excluded: a change can have one, and
-// something is unknown.
+// something is unknown. A nats-server that does not answer is such an unknown. Without changes
+// nothing can happen.
 func mayHave(a *dryrun.Answer, kinds []effect.Kind) bool {
 	isUnknown := func(line effect.Line) bool { return line.Kind == effect.Unknown }
 	isMeant := func(c claimdiff.Change) bool {

@@ -16,12 +16,14 @@ import (
 
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. The second one ends the
 // process at once. The empty line on standard output is the original's. stop must be called before
-// the program ends, so that the empty line is written.
+// the program ends, so that the empty line is written. It is not written while the process waits
+// for something to read it. The line about the signal has the original's words.
 func untilSignal(
 	ctx context.Context, log *slog.Logger,
 ) (notified context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	output := logging.NewQueue(os.Stdout) // a process may have stopped reading it
+	// From here on a signal no longer ends the process by itself.
 	signals := notify(winsvc.StopSignals()...)
 	go func() {
 		// Every signal but SIGTERM has this name in the log.
@@ -42,7 +44,8 @@ func untilSignal(
 }
 
 // notify returns a channel of these signals. It is nil if there are none, because signal.Notify
-// takes that for all.
+// takes that for all. The channel is never closed, and signal.Stop is not called: the program ends
+// first.
 func notify(signals ...os.Signal) <-chan os.Signal {
 	if len(signals) == 0 {
 		return nil
@@ -54,7 +57,7 @@ func notify(signals ...os.Signal) <-chan os.Signal {
 }
 
 // sendSignal is --signal. It returns the exit code. The configuration is read only for its pid
-// file.
+// file. Without a pid file, process.Signal looks for the process by its name, as nats-server does.
 func sendSignal(f config.Flags) int {
 	pidFile := ""
 	if f.PIDFile != "" || f.Config != "" {

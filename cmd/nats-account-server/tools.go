@@ -19,18 +19,19 @@ import (
 // list of processes.
 const urlVariable = "NATS_ACCOUNT_SERVER_URL"
 
-// defaultURL is where a server listens that is not configured otherwise.
+// defaultURL is where a server listens whose configuration names no port.
 const defaultURL = "http://localhost:9090"
 
 // setURL defines the flag for the server that a command uses. What it returns is called when flags
-// are parsed.
+// are parsed, and returns what the flag, the environment or the default says, in this order.
 func setURL(s *flag.FlagSet) func() string {
 	url := s.String("url", "", "`url` of the account server, with user and password if it wants "+
 		"them; default: $"+urlVariable+", or else "+defaultURL)
 	return func() string { return cmp.Or(*url, os.Getenv(urlVariable), defaultURL) }
 }
 
-// setAccess defines the flags for TLS. They are in the Access when flags are parsed.
+// setAccess defines the flags for TLS. They are in the Access when flags are parsed. "" means none:
+// the authorities of the system, and no certificate of the client.
 func setAccess(s *flag.FlagSet) *tools.Access {
 	var a tools.Access
 	s.StringVar(&a.CA, "ca", "", "PEM `file` with the authorities of the server's certificate")
@@ -39,31 +40,23 @@ func setAccess(s *flag.FlagSet) *tools.Access {
 	return &a
 }
 
-// sourceHelp says what a source can be.
-const sourceHelp = `SOURCE is a directory, a file or a server:
-
-  DIR   of an account server, flat or sharded, also while the server runs; of
-        a nats-server's resolver; or the folder in which nsc keeps an operator.
-        Files whose names end in .jwt are read, also those in directories
-  FILE  with one JWT, or a pack: lines of a key, "|" and a JWT
-  URL   of an account server: http://host:9090, or https://user:password@host
-`
-
 // fails writes why a command failed and returns its exit code. The error may have texts of files
-// and servers, which are quoted.
+// and servers, which are quoted and cut off after 1000 bytes. The exit code is always 1.
 func fails(err error) int {
 	report(logging.Quote(err.Error(), 1000))
 	return 1
 }
 
-// printFaults writes a line for each fault.
+// printFaults writes a line for each fault. Fault.String quotes what comes from files: names of
+// accounts are chosen by tenants.
 func printFaults(w io.Writer, faults []tools.Fault) {
 	for _, f := range faults {
 		fmt.Fprintln(w, f)
 	}
 }
 
-// printJSON writes a value to standard output.
+// printJSON writes a value to standard output. Characters of HTML stay as they are, so that "a < b"
+// can be read.
 func printJSON(value any) error {
 	e := json.NewEncoder(os.Stdout)
 	e.SetIndent("", "  ")
@@ -71,25 +64,13 @@ func printJSON(value any) error {
 	return e.Encode(value)
 }
 
-// verifyCommand is the row of the command verify.
+// verifyCommand is the row of the command verify: a check of a backup, or of a store before and
+// after it is moved. The source may be one that a server is using.
 func verifyCommand() command {
 	return command{
 		name: "verify", args: "SOURCE", operands: [2]int{1, 1},
 		does: "find what is wrong in a directory of JWTs",
-		help: `
-Finds what is wrong with account JWTs: expired, not signed by the operator,
-misnamed, damaged, with claims that nats-servers refuse, two files of one
-account, imports that nobody exports. Nothing is changed.
-
-` + sourceHelp + `
-Example:
-
-  $ nats-account-server verify --operator /etc/operator.jwt /var/lib/jwt
-  /var/lib/jwt/orders.jwt: it has expired on Mon 30 Nov 2026, 09:00 UTC
-  1 fault in 12 JWTs of 12 accounts
-
-Exit codes: 0 nothing is wrong, 1 something is, or can't be read, 2 wrong flag.
-`,
+		help: helpOf("verify"),
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
 			operator := s.String("operator", "", "`file` with the JWT of the operator that must "+
 				"have signed; default: that of the folder of nsc, or else any signature counts")
@@ -102,7 +83,8 @@ Exit codes: 0 nothing is wrong, 1 something is, or can't be read, 2 wrong flag.
 	}
 }
 
-// verify is the command verify.
+// verify is the command verify. operator is a path; "" takes the operator of a folder of nsc. It
+// returns 1 if there is a fault, also if only one file could not be read.
 func verify(ctx context.Context, where, operator string, asJSON bool, access tools.Access) int {
 	source, err := tools.Open(where, access)
 	if err != nil {
@@ -133,7 +115,7 @@ func verify(ctx context.Context, where, operator string, asJSON bool, access too
 	return 0
 }
 
-// readOperator reads the JWT of an operator; none if there is no path.
+// readOperator reads the JWT of an operator. Without a path there is none, and any issuer counts.
 func readOperator(path string) (trust.Operators, error) {
 	if path == "" {
 		return nil, nil
@@ -149,7 +131,8 @@ func readOperator(path string) (trust.Operators, error) {
 	return trust.Operators{o}, nil
 }
 
-// progressOf tells on standard error how far a command is.
+// progressOf tells on standard error how far a command is, so that standard output has the result
+// only.
 func progressOf(s tools.Source) *tools.Progress {
 	return &tools.Progress{Out: os.Stderr, Total: s.Len()}
 }
@@ -159,24 +142,7 @@ func importCommand() command {
 	return command{
 		name: "import", args: "SOURCE", operands: [2]int{1, 1},
 		does: "push the JWTs of a directory, or of another server, to a server",
-		help: `
-Pushes every JWT of a source to a server that runs. Each takes the way of any
-push: the server's policy decides, the audit log has it, and nats-servers are
-told. That is why the server must run: nothing else may write its store.
-
-What is stored already is not pushed again, so an import that was interrupted
-is repeated. What the server does not take is listed with the reason, and at
-the end the imports that no account exports.
-
-` + sourceHelp + `
-Example:
-
-  $ nats-account-server import ~/.local/share/nats/nsc/stores/Acme
-  12 JWTs stored, 0 were there already, 0 not taken
-
-Exit codes: 0 the server has everything, 1 something was not taken or can't be
-read, or the import was interrupted, 2 wrong flag.
-`,
+		help: helpOf("import"),
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
 			url, access := setURL(s), setAccess(s)
 			return func(ctx context.Context, operands []string) int {
@@ -186,7 +152,8 @@ read, or the import was interrupted, 2 wrong flag.
 	}
 }
 
-// importAll is the command import. What it has done is printed also if it ends early.
+// importAll is the command import. What it has done is printed also if it ends early. It returns 1
+// unless the server has every JWT of the source.
 func importAll(ctx context.Context, where, url string, access tools.Access) int {
 	source, err := tools.Open(where, access)
 	if err != nil {
@@ -214,24 +181,13 @@ func importAll(ctx context.Context, where, url string, access tools.Access) int 
 	return 0
 }
 
-// exportCommand is the row of the command export.
+// exportCommand is the row of the command export. It makes a backup of a server that runs, or moves
+// a store to another layout.
 func exportCommand() command {
 	return command{
 		name: "export", args: "SOURCE TARGET", operands: [2]int{2, 2},
 		does: "write the JWTs of a server or a store into a directory or a pack",
-		help: `
-Writes every JWT of a source into the directory TARGET, as <key>.jwt. No file is
-replaced with an older JWT, and none is removed. What is there already is left
-alone, so an export that was interrupted is repeated.
-
-` + sourceHelp + `
-Example:
-
-  $ nats-account-server export http://localhost:9090 backup
-  12 JWTs written, 0 were there already, 0 not written
-
-Exit codes: 0 everything is there, 1 something is not, 2 wrong flag.
-`,
+		help: helpOf("export"),
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
 			sharded := s.Bool("sharded", false,
 				"write XX/<key>.jwt, with the last two characters of the key")
@@ -252,7 +208,8 @@ Exit codes: 0 everything is there, 1 something is not, 2 wrong flag.
 	}
 }
 
-// exportPack is the command export with --pack.
+// exportPack is the command export with --pack. The file is synced before it is said to be written.
+// One that ended early stays, and is no backup.
 func exportPack(ctx context.Context, source tools.Source, target string) int {
 	if target == "-" {
 		return exported(tools.ExportPack(ctx, source, os.Stdout, progressOf(source)))
@@ -266,7 +223,7 @@ func exportPack(ctx context.Context, source tools.Source, target string) int {
 }
 
 // exported prints what an export has done, and returns the exit code. It prints to standard error:
-// the pack may be on standard output.
+// the pack may be on standard output. The exit code is 1 if one JWT or more was not written.
 func exported(done tools.Exported, err error) int {
 	printFaults(os.Stderr, done.Faults)
 	fmt.Fprintf(os.Stderr, "%s written, %d were there already, %d not written\n",
@@ -286,22 +243,7 @@ func diffCommand() command {
 	return command{
 		name: "diff", args: "A B", operands: [2]int{2, 2}, misuse: 1,
 		does: "tell in words what differs between two JWTs, directories or servers",
-		help: `
-Tells in words what B changes. What is the same to a nats-server is no
-difference, such as another order, or the same claims issued anew.
-A and B are sources each. Two with one account each are compared with each other.
-
-` + sourceHelp + `
-Example:
-
-  $ nats-account-server diff http://localhost:9090 new
-  orders ACNW4GQZ6T5YH2JXK3LMRBVD7PSFE2OWU4QZ6T5YH2JXK3LMRBVDV2JU
-    ~ may open 60 connections, was unlimited
-    - service orders.place is no longer exported
-  12 accounts, 1 differs
-
-Exit codes: 0 no difference, 2 a difference, 1 anything else.
-`,
+		help: helpOf("diff"),
 		set: func(s *flag.FlagSet) func(context.Context, []string) int {
 			asJSON := s.Bool("json", false,
 				"print JSON, with a stable code for each kind of difference")
@@ -313,7 +255,7 @@ Exit codes: 0 no difference, 2 a difference, 1 anything else.
 	}
 }
 
-// diff is the command diff.
+// diff is the command diff. Faults make 1, because what could not be read may differ too.
 func diff(ctx context.Context, first, second string, asJSON bool, access tools.Access) int {
 	var sources []tools.Source
 	for _, where := range []string{first, second} {
@@ -342,7 +284,8 @@ func diff(ctx context.Context, first, second string, asJSON bool, access tools.A
 	return 0
 }
 
-// sourceName returns how a Source is called: its path, or its URL without a password.
+// sourceName returns how a Source is called: its path, or its URL without a password. The name
+// stands in the output of diff. It may be given to others, so a password must not be in it.
 func sourceName(where string) string {
 	if c, err := tools.NewClient(where, tools.Access{}); err == nil {
 		return c.String()
