@@ -37,8 +37,8 @@ const (
 	heardTimeout = 500 * time.Millisecond
 	// maxTaken is how many changes are taken up at once for a server that was away.
 	maxTaken = 1000
-	// maxResting is how many announcements may be in memory when another one waits for a server.
-	maxResting = 10_000
+	// maxWaiting is how many announcements may be in memory when another one waits for a server.
+	maxWaiting = 10_000
 )
 
 // announcement is one account's latest change on its way to the nats-servers.
@@ -47,23 +47,16 @@ type announcement struct {
 	state state
 	due   time.Time // of a queued one: when it is sent
 	index int       // of a queued one: its place in the queue; else without a meaning
-	// confirms is set if the next attempt is no update: the servers are only asked what they run.
-	// So it is for a change that came by a broadcast, which they have got as well. It is announced
-	// if one of them runs another JWT.
-	confirms bool
-	// wasAway is set if that is so since a server was away. It may have got a newer JWT from
-	// another program meanwhile, which must not be replaced.
-	wasAway bool
-	tries   int // how often it was refused or could not be sent
+	next  purpose   // of the next attempt, and of the last one until it ends
+	tries int       // how often it was refused or could not be sent
 	// mayLack is set if a server may leave out a part of the JWT, and applied if one has
 	// acknowledged it since that was asked.
 	mayLack, applied bool
-	// announced is set if the change was published, lacked if a server has shown since that it does
-	// not have it. repeats is how often it was published again because of that, and repeatAt when
-	// it may be the next time. See spare.
-	announced, lacked bool
-	repeats           int
-	repeatAt          time.Time
+	// announced is set if the change was published, repeats is how often it was published again
+	// for that purpose, and repeatAt when it may be the next time.
+	announced bool
+	repeats   int
+	repeatAt  time.Time
 	// owed is set if a server has not acknowledged it when it was first announced, or was away.
 	owed    bool
 	changed chan struct{} // closed when more is known; nil if no caller waits for that
@@ -81,7 +74,7 @@ type announcement struct {
 type attempt struct {
 	number         int    // of all attempts of this process; 0 before the first
 	seq            uint64 // of the change that was announced
-	isConfirmation bool   // nothing was announced, see confirms
+	isConfirmation bool   // nothing was announced
 	sent           time.Time
 	answered       map[string]bool // by server
 	refused        bool            // by a server, or it could not be sent
@@ -139,8 +132,8 @@ func (a *announcement) release() {
 // another attempt, of this session or another.
 type outgoing struct {
 	jwtstore.Change
-	number   int
-	confirms bool // see announcement
+	number  int
+	purpose purpose
 }
 
 // reply is where the answers go, below the inbox and, for an announcement, the digest.
@@ -163,20 +156,20 @@ type announcements struct {
 	servers *servers
 	byKey   map[string]*announcement
 	schedule
-	first   int // number of the session's first attempt
-	resting int // see maxResting
+	first      int // number of the session's first attempt
+	maxWaiting int // see maxWaiting
 }
 
 // newAnnouncements returns the oldest one that is pending, for the probes of unknown. The others
 // are taken up when a server answers that lacks them.
 func newAnnouncements(n *Notifier, servers *servers) *announcements {
 	p := &announcements{
-		n:        n,
-		servers:  servers,
-		byKey:    make(map[string]*announcement),
-		schedule: schedule{active: make(map[string]*announcement)},
-		first:    n.attempts + 1,
-		resting:  maxResting,
+		n:          n,
+		servers:    servers,
+		byKey:      make(map[string]*announcement),
+		schedule:   schedule{active: make(map[string]*announcement)},
+		first:      n.attempts + 1,
+		maxWaiting: maxWaiting,
 	}
 	for _, c := range n.outbox.PendingOf(servers.unknown.name, 0, 1) {
 		p.get(c).owed = true
@@ -195,18 +188,26 @@ func (p *announcements) takeUpMore(now time.Time) {
 }
 
 // takeUp queues some of what a server lacks that has turned out to answer, the oldest first. That
-// is to be confirmed first, see wasAway. What its cache lacks waits for a client instead.
+// is to be confirmed first, see afterAbsence. What its cache lacks waits for a client instead.
 func (p *announcements) takeUp(srv *server, now time.Time) {
 	some := p.n.outbox.PendingOf(srv.name, srv.taken, maxTaken)
 	for _, c := range some {
 		a := p.get(c)
 		srv.taken, a.owed = c.Seq, true
 		if a.state == waiting && !a.notCached[srv.name] {
-			a.confirms, a.wasAway = true, true
+			a.intend(returns)
 			p.apply(a, wanted, now)
 		}
 	}
 	srv.isBehind = len(some) == maxTaken
+}
+
+// intend changes the purpose of the next attempt. An event that the table does not list changes
+// nothing.
+func (a *announcement) intend(e purposeEvent) {
+	if next, listed := purposeTable[a.next][e]; listed {
+		a.next = next
+	}
 }
 
 // apply changes the state of an announcement, and the queue with it. due counts if it is queued
@@ -257,8 +258,9 @@ func (p *announcements) add(c jwtstore.Change) *announcement {
 	a := p.get(c)
 	isNewer := c.Seq > a.Seq
 	if isNewer {
-		a.Change, a.confirms, a.wasAway, a.tries, a.owed = c, false, false, 0, false
-		a.announced, a.lacked, a.repeats, a.repeatAt = false, false, 0, time.Time{}
+		a.intend(replaced)
+		a.Change, a.tries, a.owed = c, 0, false
+		a.announced, a.repeats, a.repeatAt = false, 0, time.Time{}
 		clear(a.notCached)
 		clear(a.said)
 	}
@@ -279,7 +281,7 @@ func (p *announcements) addHeard(c jwtstore.Change) {
 		return
 	}
 	a := p.get(c)
-	a.confirms = true
+	a.intend(heard)
 	p.apply(a, wanted, c.Known.Add(heardTimeout+rand.N(p.n.heardSpread+1)))
 }
 
@@ -300,7 +302,7 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	for _, srv := range p.servers.takeProbes(now) {
 		if a := p.oldestFor(srv); a != nil && a.state != inFlight {
 			if srv.takeConfirmation(a.Seq, now) {
-				a.confirms, a.wasAway = true, true
+				a.intend(returns)
 			}
 			confirmations{p}.spare(a)
 			batch = append(batch, p.begin(a, now))
@@ -313,16 +315,18 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 // do not end this one.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
 	p.n.attempts++
-	if a.number > 0 && a.seq == a.Seq && !a.confirms {
+	o := outgoing{a.Change, p.n.attempts, a.next}
+	if a.number > 0 && a.seq == a.Seq && !o.purpose.confirms() {
 		p.n.repeated()
 	}
 	a.attempt = attempt{
-		number: p.n.attempts, seq: a.Seq, isConfirmation: a.confirms, sent: now,
+		number: o.number, seq: a.Seq, isConfirmation: o.purpose.confirms(), sent: now,
 		answered: make(map[string]bool),
 	}
-	a.announced = a.announced || !a.confirms
+	a.announced = a.announced || !a.isConfirmation
+	a.intend(begins)
 	p.apply(a, sent, time.Time{})
-	return outgoing{a.Change, a.number, a.confirms}
+	return o
 }
 
 // oldestFor returns the oldest change that a server lacks, nil if there is none. It may look at all
@@ -368,7 +372,7 @@ func (p *announcements) endOverdue(now time.Time) {
 		}
 		for _, srv := range p.outstanding(a) {
 			switch {
-			case a.confirms:
+			case a.next.confirms():
 			case !a.sent.Before(srv.since):
 				delete(a.said, srv.name)
 				p.servers.apply(srv, misses, now)
@@ -384,7 +388,7 @@ func (p *announcements) endOverdue(now time.Time) {
 // wait for silent servers: they may never answer an update.
 func (p *announcements) endIfAnswered(a *announcement) {
 	left := p.outstanding(a)
-	isWaiting := a.confirms && len(left) > 0 || slices.ContainsFunc(left, (*server).mayAnswer)
+	isWaiting := a.next.confirms() && len(left) > 0 || slices.ContainsFunc(left, (*server).mayAnswer)
 	if !isWaiting && a.found == 0 {
 		p.end(a)
 	}
@@ -417,25 +421,25 @@ func (p *announcements) end(a *announcement) {
 	if p.finishAcknowledged(a) {
 		return
 	}
-	if a.confirms {
+	if a.next.confirms() {
 		confirmations{p}.end(a)
 		return
 	}
 	a.owed = a.owed || standings{p}.isLacking(a, accounts.ServerNeverAnswered)
 	p.askIfApplied(a)
 	if a.retryAt.IsZero() {
-		p.rest(a)
+		p.await(a)
 	} else {
 		p.apply(a, wanted, a.retryAt)
 	}
 	a.release()
 }
 
-// rest has an announcement wait for a server. If there are very many it is forgotten: the Outbox
+// await has an announcement wait for a server. If there are very many it is forgotten: the Outbox
 // has the change, which is taken up again for that server, or for a caller that waits.
-func (p *announcements) rest(a *announcement) {
-	p.apply(a, rests, time.Time{})
-	if a.state == waiting && len(p.byKey) > p.resting {
+func (p *announcements) await(a *announcement) {
+	p.apply(a, waits, time.Time{})
+	if a.state == waiting && len(p.byKey) > p.maxWaiting {
 		p.finish(a)
 	}
 }
@@ -471,11 +475,11 @@ func (p *announcements) finishAcknowledged(a *announcement) bool {
 }
 
 // finishAllAcknowledged removes all that every server has acknowledged. Of very many it forgets
-// those that wait, see rest.
+// those that wait, see await.
 func (p *announcements) finishAllAcknowledged() {
 	for _, a := range p.byKey {
 		if !p.finishAcknowledged(a) && a.state == waiting {
-			p.rest(a)
+			p.await(a)
 		}
 	}
 }

@@ -12,12 +12,12 @@ import (
 // TestWhatIsPendingIsNotInMemory, but in the outbox: for servers that are away, that do not answer, or that
 // come back. Each gets all of it.
 func TestWhatIsPendingIsNotInMemory(t *testing.T) {
-	const changes, resting = 3*notifier.MaxTaken + 7, 50
+	const changes, waiting = 3*notifier.MaxTaken + 7, 50
 	keys := realKeys(t, changes)
 	good, deaf := fake("good", "NG", "jwt updated"), fake("deaf", "ND", "")
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
 		time.Sleep(2 * time.Second)
-		e.notifier.SetMaxResting(resting)
+		e.notifier.SetMaxWaiting(waiting)
 		e.outbox.Register("good", time.Now())
 		for _, key := range keys {
 			e.put(t, key, "jwt")
@@ -33,14 +33,14 @@ func TestWhatIsPendingIsNotInMemory(t *testing.T) {
 			if all != wantAll || of["good"] != wantGood {
 				t.Errorf("%d are pending, %d for good; want %d and %d", all, of["good"], wantAll, wantGood)
 			}
-			if most > resting+notifier.MaxTaken {
+			if most > waiting+notifier.MaxTaken {
 				t.Errorf("%d announcements are in memory", most)
 			}
 		}
 		wait(changes, changes)
 		e.set(good, deaf) // it comes back, and the other one still lacks everything
 		wait(changes, 0)
-		if n := e.notifier.InMemory(); n > resting {
+		if n := e.notifier.InMemory(); n > waiting {
 			t.Errorf("%d announcements wait in memory", n)
 		}
 		e.set(good, fake("deaf", "ND", "jwt updated"))
@@ -55,7 +55,7 @@ func TestWhatIsPendingIsNotInMemory(t *testing.T) {
 func (e *fakeEnv) pushMany(t *testing.T, keys []string) {
 	t.Helper()
 	time.Sleep(2 * time.Second)
-	e.notifier.SetMaxResting(10)
+	e.notifier.SetMaxWaiting(10)
 	for _, key := range keys {
 		e.push(t, key)
 	}

@@ -19,13 +19,14 @@ func (p confirmations) end(a *announcement) {
 	}
 	left := p.outstanding(a)
 	isRepeated := !a.refuted && !a.retryAt.IsZero() && len(left) == 0
-	waits := !a.refuted && a.wasAway && len(left) > 0 &&
+	waits := !a.refuted && a.next == afterAbsence && len(left) > 0 &&
 		!slices.ContainsFunc(left, (*server).isResponsive)
 	if !isRepeated {
-		a.confirms, a.wasAway, a.retryAt = false, false, time.Time{}
+		a.intend(ended)
+		a.retryAt = time.Time{}
 	}
 	if waits {
-		p.rest(a)
+		p.await(a)
 		return
 	}
 	p.apply(a, wanted, a.retryAt)
@@ -42,10 +43,9 @@ func (p confirmations) isSpared(a *announcement) bool {
 // spare has the servers asked what they run, instead of another announcement of an account that is
 // spared.
 func (p confirmations) spare(a *announcement) {
-	if p.isSpared(a) && !a.lacked {
-		a.confirms = true
+	if p.isSpared(a) {
+		a.intend(spares)
 	}
-	a.lacked = false
 }
 
 // refute records that a server has not said that it runs the stored JWT. An account that is spared
@@ -61,7 +61,7 @@ func (p confirmations) endSparing(a *announcement, now time.Time) {
 	again := a.retryAt
 	switch {
 	case a.refuted:
-		a.confirms, a.wasAway, a.lacked = false, false, true
+		a.intend(lacks)
 		again = later(now, a.repeatAt)
 		a.repeatAt = again.Add(min(sparingInterval<<min(a.repeats, 10), maxSparing))
 		a.repeats++
@@ -69,7 +69,7 @@ func (p confirmations) endSparing(a *announcement, now time.Time) {
 		again = now.Add(backoff(a.tries, maxProbeWait))
 		a.tries++
 	case again.IsZero():
-		p.rest(a)
+		p.await(a)
 		return
 	}
 	p.apply(a, wanted, again)

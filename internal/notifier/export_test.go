@@ -10,9 +10,9 @@ func (n *Notifier) InMemory() int {
 	return len(n.session.announcements.byKey)
 }
 
-// SetMaxResting sets how many announcements of the session may wait for a server.
-func (n *Notifier) SetMaxResting(max int) {
+// SetMaxWaiting sets how many announcements of the session may wait for a server.
+func (n *Notifier) SetMaxWaiting(max int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.session.announcements.resting = max
+	n.session.announcements.maxWaiting = max
 }

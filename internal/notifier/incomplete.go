@@ -44,10 +44,10 @@ const (
 	// the least time between two rounds.
 	roundWait     = 5 * time.Second
 	roundInterval = time.Minute
-	// restFactor is how many times longer a round rests than it asks, and a look for importers than
+	// pauseFactor is how many times longer a round pauses than it asks, and a look for importers than
 	// it takes.
-	restFactor = 9
-	// lookedAtOnce is how many accounts a round looks at between two rests.
+	pauseFactor = 9
+	// lookedAtOnce is how many accounts a round looks at between two pauses.
 	lookedAtOnce = 1000
 )
 
@@ -91,9 +91,15 @@ type incomplete struct {
 
 // question is about one account.
 type question struct {
-	isAsked bool          // it is not in the queue any more
-	again   bool          // the account has changed since it was asked
-	done    chan struct{} // closed when it is answered
+	state questionState
+	done  chan struct{} // closed when it is answered
+}
+
+// apply changes the state. An event that the table does not list changes nothing.
+func (q *question) apply(e questionEvent) {
+	if next, listed := questionTable[q.state][e]; listed {
+		q.state = next
+	}
 }
 
 // newIncomplete returns one that knows nothing.
@@ -118,10 +124,9 @@ func (i *incomplete) reason(key, server string) string {
 
 // ask queues a question about an account.
 func (i *incomplete) ask(key string) {
-	switch q := i.questions[key]; {
-	case q != nil && q.isAsked:
-		q.again = true
-	case q == nil && len(i.questions) < maxQuestions:
+	if q := i.questions[key]; q != nil {
+		q.apply(demanded)
+	} else if len(i.questions) < maxQuestions {
 		i.questions[key] = &question{done: make(chan struct{})}
 		i.queue = append(i.queue, key)
 		pause.Wake(i.wake)
@@ -151,15 +156,14 @@ func (i *incomplete) take() (key string, ok bool) {
 		return "", false
 	}
 	key, i.queue = i.queue[0], i.queue[1:]
-	i.questions[key].isAsked = true
+	i.questions[key].apply(taken)
 	return key, true
 }
 
 // answered ends a question, or queues it again.
 func (i *incomplete) answered(key string) {
 	q := i.questions[key]
-	if q.again {
-		q.isAsked, q.again = false, false
+	if q.apply(answered); q.state == questionQueued {
 		i.queue = append(i.queue, key)
 		return
 	}
@@ -252,7 +256,7 @@ func (a *asker) askImporters(ctx context.Context, exporter string) {
 		a.n.incomplete.ask(i.Key)
 		a.n.mu.Unlock()
 	}
-	pause.For(ctx, restFactor*time.Since(began))
+	pause.For(ctx, pauseFactor*time.Since(began))
 }
 
 // answer asks a question of the queue.
@@ -278,13 +282,13 @@ func (a *asker) goRounds(ctx context.Context) {
 // a part may be left out. It reports false if ctx has ended.
 func (a *asker) goRound(ctx context.Context) bool {
 	beyond, looked, began := 0, 0, time.Now()
-	rest := func() bool {
-		isGoingOn := pause.For(ctx, restFactor*time.Since(began))
+	wait := func() bool {
+		isGoingOn := pause.For(ctx, pauseFactor*time.Since(began))
 		began = time.Now()
 		return isGoingOn
 	}
 	for _, key := range a.n.Incomplete() {
-		if a.ask(ctx, key, roundTimeout); !rest() {
+		if a.ask(ctx, key, roundTimeout); !wait() {
 			return false
 		}
 	}
@@ -293,7 +297,7 @@ func (a *asker) goRound(ctx context.Context) bool {
 		if isMeant && !a.ask(ctx, key, roundTimeout) {
 			beyond++
 		}
-		if looked++; (isMeant || looked%lookedAtOnce == 0) && !rest() {
+		if looked++; (isMeant || looked%lookedAtOnce == 0) && !wait() {
 			return false
 		}
 	}

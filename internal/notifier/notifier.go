@@ -26,10 +26,19 @@
 //
 // The states of an announcement, and the state after each event:
 //
-//	          wanted  sent      rests
+//	          wanted  sent      waits
 //	waiting   queued  inFlight  -
 //	queued    queued  inFlight  -
 //	inFlight  queued  -         waiting
+//
+// What its next attempt is for. An account that is not wholly in effect somewhere is spared: it is
+// announced again only if a server lacks the change:
+//
+//	              replaced  heard      returns       spares     begins    lacks     ended
+//	toUpdate      -         toConfirm  afterAbsence  toConfirm  -         -         -
+//	toRepeat      toUpdate  -          afterAbsence  -          toUpdate  -         -
+//	toConfirm     toUpdate  -          afterAbsence  -          -         toRepeat  toUpdate
+//	afterAbsence  toUpdate  -          -             -          -         toRepeat  toUpdate
 //
 // What is known about how a nats-server answers updates. In the states untested and silent it gets
 // probes, one at a time, so it delays no other server:
@@ -48,6 +57,14 @@
 //	listDue        -        listRequested  -
 //	listRequested  -        -              listEnded
 //	listEnded      -        -              -
+//
+// The question whether an account is wholly in effect, which is asked after each change:
+//
+//	                  demanded          taken          answered
+//	questionQueued    -                 questionAsked  -
+//	questionAsked     questionOutdated  -              questionAnswered
+//	questionOutdated  -                 -              questionQueued
+//	questionAnswered  -                 -              -
 //
 // An event changes nothing where the tables have a dash. states.go says what each state and event
 // is.

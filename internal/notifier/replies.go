@@ -221,7 +221,7 @@ func (s *session) record(srv *server, a *announcement, isLast bool, answer answe
 	case notCached:
 		of = outcome{accounts.ServerNotInUse, notCachedYet}
 		a.notCached[srv.name] = true
-		s.hasCache = true
+		s.clients = max(s.clients, clientsMatter)
 	case skipped:
 		of = outcome{accounts.ServerNotInUse, notLoadedYet}
 	case refused:
@@ -248,7 +248,7 @@ func (s *session) retryAfter(a *announcement, r result, now time.Time) {
 	switch {
 	case r == refused:
 		a.refuse(now)
-	case r == notCached && !s.watching:
+	case r == notCached && s.clients != clientsWatched:
 		a.retry(now.Add(connectInterval)) // a client may connect before that is watched for
 	case r == skipped:
 		a.retry(a.Known.Add(fetchWindow))

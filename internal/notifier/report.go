@@ -156,10 +156,10 @@ func (s *session) answeredConfirmation(key, attempt string, answer answer) {
 	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token):
 		s.announcements.acknowledge(srv, a, true)
 	// It fetches the account when it needs it. Any other one may have kept an older JWT.
-	case r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway &&
+	case r.State == accounts.NotLoaded && srv.resolver == fetching && a.next != afterAbsence &&
 		willFetch(a.Change, a.sent):
 		s.announcements.acknowledge(srv, a, false)
-	case r.State == accounts.NotLoaded && srv.resolver == fetching && !a.wasAway:
+	case r.State == accounts.NotLoaded && srv.resolver == fetching && a.next != afterAbsence:
 		a.said[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
 		a.retry(a.Known.Add(fetchWindow))
 	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it

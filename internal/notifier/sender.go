@@ -34,7 +34,7 @@ func (s *sender) send(ctx context.Context, o outgoing) {
 		s.withdraw(o.Change)
 	case err != nil:
 		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
-	case o.confirms:
+	case o.purpose.confirms():
 		s.confirm(o, account.JWT)
 	case int64(len(account.JWT)) > s.conn.MaxPayload():
 		s.postpone(o.Change, "%s - can't be announced - the JWT has %d bytes, "+
@@ -102,12 +102,11 @@ func (s *sender) postpone(c jwtstore.Change, reason string, args ...any) {
 // reached every nats-server that was there. This finds the others without a second update for all.
 func (s *sender) confirm(o outgoing, token []byte) {
 	s.n.mu.Lock()
-	wasAway := false
 	if a := s.announcements.active[o.Key]; a != nil {
-		a.token, wasAway = bytes.TrimSpace(token), a.wasAway
+		a.token = bytes.TrimSpace(token)
 	}
 	s.n.mu.Unlock()
-	if wasAway {
+	if o.purpose == afterAbsence {
 		s.conn.request(lookup(o.Key, o.reply()))
 	}
 	s.conn.request(request{accountzSubject, aboutConfirm + "." + o.reply(), accountPayload(o.Key)})

@@ -27,9 +27,17 @@ type session struct {
 	comparer      *comparer
 	sender        *sender
 	gatherings    gatherings
-	hasCache      bool // a cache has answered that it lacks an account
-	watching      bool // the session learns that clients connect
+	clients       clientState
 }
+
+// clientState is what the session knows about clients which connect to accounts.
+type clientState int
+
+const (
+	clientsIgnored clientState = iota // no cache has answered that it lacks an account
+	clientsMatter                     // one has: the session is to learn of clients
+	clientsWatched                    // it learns of them
+)
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
 // time. It takes up what is pending when servers appear.
@@ -146,7 +154,7 @@ func (s *session) step(now time.Time) (w work) {
 	}
 	due = append(due, s.n.unanswered.scan(s.announcements, now)...)
 	s.announcements.takeUpMore(now)
-	w = work{requests: due, watch: s.hasCache && !s.watching, send: s.announcements.take(now)}
+	w = work{requests: due, watch: s.clients == clientsMatter, send: s.announcements.take(now)}
 	w.flush = len(w.send) > 0 && s.servers.any((*server).isMute)
 	return w
 }
@@ -168,7 +176,7 @@ func (s *session) flushed(batch []outgoing) {
 	defer s.n.unlock()
 	for _, o := range batch {
 		a := s.announcements.active[o.Key]
-		if o.confirms || a == nil || a.Seq != o.Seq {
+		if o.purpose.confirms() || a == nil || a.Seq != o.Seq {
 			continue
 		}
 		for _, srv := range s.servers.byName {
@@ -188,6 +196,6 @@ func (s *session) watchClients() {
 	if s.conn.subscribe(connects, s.clientConnected) {
 		s.n.mu.Lock()
 		defer s.n.mu.Unlock()
-		s.watching = true
+		s.clients = clientsWatched
 	}
 }

@@ -18,8 +18,8 @@ const (
 	wanted event = iota
 	// sent: an attempt begins.
 	sent
-	// rests: the attempt has ended, and only a server can cause the next one.
-	rests
+	// waits: the attempt has ended, and only a server can cause the next one.
+	waits
 )
 
 // announcementTable has the state after each event. An event that it does not list for a state
@@ -27,7 +27,55 @@ const (
 var announcementTable = map[state]map[event]state{
 	waiting:  {wanted: queued, sent: inFlight},
 	queued:   {wanted: queued, sent: inFlight},
-	inFlight: {wanted: queued, rests: waiting},
+	inFlight: {wanted: queued, waits: waiting},
+}
+
+// purpose is what an attempt is for.
+type purpose int
+
+const (
+	// toUpdate: it is published as an update. An account that is spared is only confirmed.
+	toUpdate purpose = iota
+	// toRepeat: it is published although the account is spared, since a server lacks the change.
+	toRepeat
+	// toConfirm: the servers are asked what they run, and the update follows if it is another JWT.
+	// A change that came by a broadcast has reached them as well.
+	toConfirm
+	// afterAbsence: the same since a server was away. It may have got a newer JWT from another
+	// program meanwhile, which must not be replaced.
+	afterAbsence
+)
+
+// confirms reports whether nothing is published.
+func (p purpose) confirms() bool { return p == toConfirm || p == afterAbsence }
+
+// purposeEvent is what changes the purpose of the next attempt.
+type purposeEvent int
+
+const (
+	// replaced: the change takes the place of an older one.
+	replaced purposeEvent = iota
+	// heard: it came by a broadcast.
+	heard
+	// returns: a server that lacks it was away.
+	returns
+	// spares: an attempt is to begin, and the account is spared.
+	spares
+	// begins: the attempt begins.
+	begins
+	// lacks: a server has not said that it runs the JWT of an account that is spared.
+	lacks
+	// ended: the attempt has ended, and need not be the same again.
+	ended
+)
+
+// purposeTable has the purpose after each event. An event that it does not list for a purpose
+// changes nothing.
+var purposeTable = map[purpose]map[purposeEvent]purpose{
+	toUpdate:     {heard: toConfirm, returns: afterAbsence, spares: toConfirm},
+	toRepeat:     {replaced: toUpdate, returns: afterAbsence, begins: toUpdate},
+	toConfirm:    {replaced: toUpdate, returns: afterAbsence, lacks: toRepeat, ended: toUpdate},
+	afterAbsence: {replaced: toUpdate, lacks: toRepeat, ended: toUpdate},
 }
 
 // serverState is what is known about how a nats-server answers announcements.
@@ -58,6 +106,36 @@ var serverTable = map[serverState]map[serverEvent]serverState{
 	responsive: {misses: silent},
 	untested:   {replies: responsive, misses: silent},
 	silent:     {replies: responsive},
+}
+
+// questionState is how far the question has got whether an account is wholly in effect.
+type questionState int
+
+const (
+	questionQueued   questionState = iota // it waits to be asked
+	questionAsked                         // it is being asked
+	questionOutdated                      // the same, and the account has changed since
+	questionAnswered                      // it is removed
+)
+
+// questionEvent is what can happen to a question.
+type questionEvent int
+
+const (
+	// demanded: the account has changed.
+	demanded questionEvent = iota
+	// taken: it is taken out of the queue, to be asked.
+	taken
+	// answered: the nats-servers have answered, or have not in time.
+	answered
+)
+
+// questionTable has the state after each event. An event that it does not list for a state changes
+// nothing.
+var questionTable = map[questionState]map[questionEvent]questionState{
+	questionQueued:   {taken: questionAsked},
+	questionAsked:    {demanded: questionOutdated, answered: questionAnswered},
+	questionOutdated: {answered: questionQueued},
 }
 
 // listState is how far the request has got for the accounts that a nats-server has loaded.

@@ -15,16 +15,30 @@ import (
 // changes nothing.
 const (
 	announcementTransitions = `
-	          wanted  sent      rests
+	          wanted  sent      waits
 	waiting   queued  inFlight  -
 	queued    queued  inFlight  -
 	inFlight  queued  -         waiting`
+
+	purposeTransitions = `
+	              replaced  heard      returns       spares     begins    lacks     ended
+	toUpdate      -         toConfirm  afterAbsence  toConfirm  -         -         -
+	toRepeat      toUpdate  -          afterAbsence  -          toUpdate  -         -
+	toConfirm     toUpdate  -          afterAbsence  -          -         toRepeat  toUpdate
+	afterAbsence  toUpdate  -          -             -          -         toRepeat  toUpdate`
 
 	serverTransitions = `
 	            replies     misses
 	responsive  -           silent
 	untested    responsive  silent
 	silent      responsive  -`
+
+	questionTransitions = `
+	                  demanded          taken          answered
+	questionQueued    -                 questionAsked  -
+	questionAsked     questionOutdated  -              questionAnswered
+	questionOutdated  -                 -              questionQueued
+	questionAnswered  -                 -              -`
 
 	listTransitions = `
 	               fetches  requested      ends
@@ -35,13 +49,28 @@ const (
 )
 
 var (
-	stateNames       = map[string]state{"waiting": waiting, "queued": queued, "inFlight": inFlight}
-	eventNames       = map[string]event{"wanted": wanted, "sent": sent, "rests": rests}
+	stateNames   = map[string]state{"waiting": waiting, "queued": queued, "inFlight": inFlight}
+	eventNames   = map[string]event{"wanted": wanted, "sent": sent, "waits": waits}
+	purposeNames = map[string]purpose{
+		"toUpdate": toUpdate, "toRepeat": toRepeat, "toConfirm": toConfirm,
+		"afterAbsence": afterAbsence,
+	}
+	purposeEventNames = map[string]purposeEvent{
+		"replaced": replaced, "heard": heard, "returns": returns, "spares": spares,
+		"begins": begins, "lacks": lacks, "ended": ended,
+	}
 	serverStateNames = map[string]serverState{
 		"responsive": responsive, "untested": untested, "silent": silent,
 	}
 	serverEventNames = map[string]serverEvent{"replies": replies, "misses": misses}
-	listStateNames   = map[string]listState{
+	questionNames    = map[string]questionState{
+		"questionQueued": questionQueued, "questionAsked": questionAsked,
+		"questionOutdated": questionOutdated, "questionAnswered": questionAnswered,
+	}
+	questionEventNames = map[string]questionEvent{
+		"demanded": demanded, "taken": taken, "answered": answered,
+	}
+	listStateNames = map[string]listState{
 		"listNone": listNone, "listDue": listDue, "listRequested": listRequested,
 		"listEnded": listEnded,
 	}
@@ -137,6 +166,20 @@ func reach(t *testing.T, p *announcements, a *announcement, to state) {
 	}
 }
 
+// TestEveryEventOfAPurpose walks every purpose and event. Only what confirms publishes nothing.
+func TestEveryEventOfAPurpose(t *testing.T) {
+	walk(t, purposeTransitions, purposeNames, purposeEventNames,
+		func(from purpose, e purposeEvent, to purpose, _ bool) {
+			a := &announcement{next: from}
+			if a.intend(e); a.next != to {
+				t.Errorf("event %d with purpose %d leads to %d, not to %d", e, from, a.next, to)
+			}
+			if isUpdate := to == toUpdate || to == toRepeat; to.confirms() == isUpdate {
+				t.Errorf("purpose %d confirms: %v", to, to.confirms())
+			}
+		})
+}
+
 // TestEveryEventOfAServer walks every state and event: what is left out of the table changes
 // nothing.
 func TestEveryEventOfAServer(t *testing.T) {
@@ -155,6 +198,42 @@ func TestEveryEventOfAServer(t *testing.T) {
 	if len(serverTable) != len(serverStateNames) || len(announcementTable) != len(stateNames) {
 		t.Errorf("the tables have %d and %d states", len(serverTable), len(announcementTable))
 	}
+}
+
+// TestEveryEventOfAQuestion walks every state and event. Exactly the keys of what is queued are in
+// the queue.
+func TestEveryEventOfAQuestion(t *testing.T) {
+	ways := map[questionState]func(i *incomplete){
+		questionQueued:   func(*incomplete) {},
+		questionAsked:    func(i *incomplete) { i.take() },
+		questionOutdated: func(i *incomplete) { i.take(); i.ask("A") },
+	}
+	happens := map[questionEvent]func(i *incomplete){
+		demanded: func(i *incomplete) { i.ask("A") },
+		taken:    func(i *incomplete) { i.take() },
+		answered: func(i *incomplete) { i.answered("A") },
+	}
+	walk(t, questionTransitions, questionNames, questionEventNames,
+		func(from questionState, e questionEvent, to questionState, _ bool) {
+			q := &question{state: from}
+			if q.apply(e); q.state != to {
+				t.Errorf("event %d in state %d leads to %d, not to %d", e, from, q.state, to)
+			}
+			if from == questionAnswered || e == answered && from == questionQueued {
+				return
+			}
+			i := newIncomplete()
+			i.ask("A")
+			ways[from](i)
+			done := i.whenAnswered("A")
+			happens[e](i)
+			if isQueued := len(i.queue) == 1; isQueued != (to == questionQueued) {
+				t.Errorf("event %d in state %d: %d in the queue", e, from, len(i.queue))
+			}
+			if isDone := i.whenAnswered("A") != done; isDone != (to == questionAnswered) {
+				t.Errorf("event %d in state %d: is answered: %v", e, from, isDone)
+			}
+		})
 }
 
 // TestEveryEventOfAList walks every state and event. In every state but the open ones its server
@@ -225,7 +304,7 @@ func TestAProbeHoldsNoChangeUp(t *testing.T) {
 	v.byName["n"] = &server{name: "n", id: "N", state: silent, probeAt: now}
 	p := newAnnouncements(n, v)
 	p.add(n.outbox.PendingFor(key))
-	if batch := p.take(now); len(batch) != 1 || batch[0].confirms {
+	if batch := p.take(now); len(batch) != 1 || batch[0].purpose.confirms() {
 		t.Errorf("sent: %+v", batch)
 	}
 }
