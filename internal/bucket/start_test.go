@@ -33,8 +33,8 @@ func (m *member) alone(work func(*accounts.Registry)) {
 	must(m.t, err)
 	work(accounts.New(accounts.Options{Store: dir, Committer: dir, AllowOlder: m.registry.AllowOlder,
 		AllowDelete: true,
-		Announcer: notifier.New(notifier.Options{Outbox: dir.Outbox(), Log: slog.New(slog.DiscardHandler)}),
-		Trust:     accounts.Trust{Operators: trust.Operators{operator}}}))
+		Announcer:   notifier.New(notifier.Options{Outbox: dir.Outbox(), Log: slog.New(slog.DiscardHandler)}),
+		Trust:       accounts.Trust{Operators: trust.Operators{operator}}}))
 	must(m.t, dir.Close())
 }
 
