@@ -123,17 +123,44 @@ func (f *cutFinder) find() {
 			f.unknown(s.Server, "its connections are not known: "+s.Reason+hint)
 		}
 	}
-	f.addCuts(f.causes(all), all)
+	found := f.causes(all)
+	f.addCuts(found, all)
+	if f.looksAtAll {
+		f.findHidden(found, all)
+	}
 	f.findDefaults(all)
 }
 
+// findHidden adds that some connections which stay may have as many subscriptions as they may: that
+// can't be known of a user whose JWT nats-servers do not show.
+func (f *cutFinder) findHidden(found map[connectionID]cause, all []facts.Connections) {
+	hidden := count{}
+	for _, s := range all {
+		for _, c := range s.All {
+			_, isCut := found[idOf(c)]
+			hasScope := claimdiff.UserScope(f.pushed.SigningKeys[c.Issuer]) != nil
+			if c.IsHidden && !isCut && !hasScope && c.Subscriptions > 0 {
+				hidden.add(c)
+			}
+		}
+	}
+	if n := hidden.total(); n > 0 {
+		f.add(Unknown, "user_limits_hidden", n, "%s with bearer tokens or an authorization "+
+			"service: nats-servers do not show how many subscriptions their users may have; those "+
+			"that have as many are out with each push", hidden)
+	}
+}
+
 // needed reports whether single connections have to be looked at, and which users have those; nil:
-// all have to. total is how many there are.
+// all have to. A user that has reached a limit of its own is out with each push, also if nothing
+// differs: to find it connections are looked at only if that is asked for. total is how many there are.
 func (f *cutFinder) needed(total int) (users []string, isNeeded bool) {
 	users = f.revoked()
 	switch {
 	case total == 0:
 		return nil, false
+	case f.looksAtAll:
+		return nil, true
 	case !reflect.DeepEqual(f.stored.SigningKeys, f.pushed.SigningKeys), f.changesDefaults(),
 		f.has("nats.limits.disallow_bearer", "nats.limits.subs"), f.mayReachSubscriptions():
 		return nil, true

@@ -119,7 +119,7 @@ type Forecast struct {
 
 // Options says what a Forecast may cost.
 type Options struct {
-	// Connections has the connections looked at one by one also if there are more than
+	// Connections has the connections looked at one by one in any case, also if there are more than
 	// MaxConnections. Then nats-servers are asked for 15 s instead of 500 ms.
 	Connections bool
 }

@@ -78,6 +78,7 @@ func TestConnectionsAreAskedForOnlyIfNeeded(t *testing.T) {
 		asked, lines   string
 	}{
 		{"a renewal", []facts.Info{info("n1", 5, 100)}, false, same, same, "", ""},
+		{"a renewal, asked for", []facts.Info{info("n1", 5, 100)}, true, same, same, "n1", ""},
 		{"a limit that none has reached", []facts.Info{info("n1", 5, 9)}, false, limited, limited, "", ""},
 		{"one that some have", []facts.Info{info("n1", 5, 10)}, false, limited, limited, "n1", ""},
 		{"no connections", []facts.Info{info("n1", 0, 0), idle}, false, same, revoke("*", 0), "", ""},
@@ -109,6 +110,22 @@ func TestConnectionsAreAskedForOnlyIfNeeded(t *testing.T) {
 				t.Errorf("asked %v, foretold %+v", f.asked, got.Lines)
 			}
 		})
+	}
+}
+
+// TestUsersAtALimitOfTheirOwn are cut by each push. They are found if connections are looked at, but for
+// bearer users: nats-servers do not show their limits, so that these are unknown.
+func TestUsersAtALimitOfTheirOwn(t *testing.T) {
+	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
+	bearer := facts.Connection{ID: 3, User: "U" + strings.Repeat("A", 55), IsHidden: true, Subscriptions: 2}
+	f := &fakeFacts{infos: []facts.Info{info("n1", 4, 8)}, conns: []facts.Connection{
+		{ID: 1, Subscriptions: 2, MaxSubscriptions: 2}, {ID: 2, Subscriptions: 2, MaxSubscriptions: 3}, bearer,
+		{ID: 4, User: bearer.User, IsHidden: true},
+	}}
+	got := foretell(t, w, f, effect.Options{Connections: true}, same, same)
+	if len(got.Lines) != 2 || got.Lines[0].Code != "subscriptions_reached" || got.Lines[0].Connections != 1 ||
+		got.Lines[1].Kind != effect.Unknown || got.Lines[1].Connections != 1 {
+		t.Errorf("%+v", got.Lines)
 	}
 }
 
