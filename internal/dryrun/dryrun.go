@@ -25,7 +25,8 @@ type Answer struct {
 	Pushed *Version `json:"pushed"`
 	// Stored is what that was compared with, nil if nothing is stored.
 	Stored *Version `json:"stored"`
-	// Changes are what differs in meaning from what is stored; nil if that can't be told.
+	// Changes are what differs in meaning from what is stored; nil if that can't be told, as for a
+	// JWT of another account.
 	Changes []claimdiff.Change `json:"changes"`
 	// Effects are what it would do to those who are connected, and to other accounts, as the
 	// nats-servers in Asked have said. nil if that does not matter, since nothing would be stored.
@@ -49,6 +50,8 @@ type Rule struct {
 	State string `json:"state"`          // Passed, Failed or NotAsked
 	Code  string `json:"code,omitempty"` // why it has failed: the word of the audit
 	Text  string `json:"text,omitempty"` // why, for people
+	// Faults are the parts of Text, if the rule may find several.
+	Faults []string `json:"faults,omitempty"`
 }
 
 // The values of Rule.State.

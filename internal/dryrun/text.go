@@ -83,11 +83,23 @@ func (w *writer) refusals(a *Answer) {
 			w.section("refused by the rule")
 			fallthrough
 		case r.State == Failed:
-			w.item(r.Rule, r.Code+": "+r.Text)
+			w.refusal(r)
 		}
 	}
 	if not != nil {
 		w.line("  not checked, because of that: " + strings.Join(not, ", "))
+	}
+}
+
+// refusal writes why a rule refuses the JWT, with a line for each fault.
+func (w *writer) refusal(r Rule) {
+	if len(r.Faults) == 0 {
+		w.item(r.Rule, r.Code+": "+r.Text)
+	}
+	word, code := r.Rule, r.Code+": "
+	for _, fault := range r.Faults {
+		w.item(word, code+fault)
+		word, code = "", ""
 	}
 }
 

@@ -92,7 +92,8 @@ func (d *dryRunner) describe(
 	if t.Stored != nil {
 		answer.Stored = describeVersion(t.Stored)
 	}
-	if t.Claims != nil && (t.Stored == nil || t.StoredClaims != nil) {
+	isCompared := t.Offered.Subject == key && (t.Stored == nil || t.StoredClaims != nil)
+	if t.Claims != nil && isCompared {
 		answer.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
 		// Without a change it is [] in JSON.
 		answer.Changes = append([]claimdiff.Change{}, answer.Changes...)
@@ -145,11 +146,12 @@ func describeRule(r accounts.RuleResult) dryrun.Rule {
 	case r.Refused == nil:
 		return dryrun.Rule{Rule: r.Rule, State: dryrun.Passed}
 	}
-	text := answerFor(r.Refused).text
+	rule := dryrun.Rule{Rule: r.Rule, State: dryrun.Failed, Code: accounts.Reason(r.Refused)}
 	if blocked, is := errors.AsType[*accounts.BlockedError](r.Refused); is {
-		text = strings.Join(blocked.Issues, "; ")
+		rule.Text, rule.Faults = strings.Join(blocked.Issues, "; "), blocked.Issues
+		return rule
 	}
-	first, second, _ := strings.Cut(text, "\n")
-	return dryrun.Rule{Rule: r.Rule, State: dryrun.Failed, Code: accounts.Reason(r.Refused),
-		Text: cmp.Or(second, first)}
+	first, second, _ := strings.Cut(answerFor(r.Refused).text, "\n")
+	rule.Text = cmp.Or(second, first)
+	return rule
 }

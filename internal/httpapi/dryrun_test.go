@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,41 @@ func TestADryRunForPeople(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
+	}
+}
+
+// All faults are shown, however many there are.
+func TestADryRunForPeopleHasEachFaultOnALine(t *testing.T) {
+	env := newEnvironment(t)
+	a := jwttest.NewAccount(t)
+	bad := jwttest.Sign(t, env.op.Signing, a, env.now, func(c *jwt.AccountClaims) {
+		for n := range 50 {
+			c.Exports.Add(&jwt.Export{Subject: jwt.Subject(fmt.Sprintf("a..%02d", n)), Type: jwt.Service})
+		}
+	})
+	address := serve(t, env.api)
+	got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"/dry-run\n\n"+string(bad))
+	for n := range 50 {
+		if want := fmt.Sprintf("subject \"a..%02d\" cannot contain consecutive `.`\n", n); !strings.Contains(
+			got, want) {
+			t.Fatalf("no %q in\n%s", want, got)
+		}
+	}
+}
+
+// A JWT of another account is compared with nothing, so nothing is said about what is stored.
+func TestADryRunOfAnotherAccountsJWTComparesNothing(t *testing.T) {
+	env := newEnvironment(t)
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	env.put(t, a)
+	env.put(t, b)
+	address, token := serve(t, env.api), env.op.Account(t, b)
+	if _, answer := tryPush(t, address, a.ID, token, ""); answer.Changes != nil || answer.Status != 400 {
+		t.Errorf("%+v", answer)
+	}
+	got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"/dry-run\n\n"+string(token))
+	if strings.Contains(got, "nothing is stored for") || !strings.Contains(got, "account     mismatch: ") {
+		t.Error(got)
 	}
 }
 
