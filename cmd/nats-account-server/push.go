@@ -55,7 +55,7 @@ func pushCommand() command {
 			s.StringVar(&o.failOn, "fail-on", "", "with --dry-run: `effects` that give exit code "+
 				"3, such as cut,stop; of cut, stop, starts, later, lost and unknown")
 			s.BoolVar(&o.connections, "connections", false,
-				"with --dry-run: look at each connection, also if there are more than 5,000")
+				"with --dry-run: look at each connection in any case, also of more than 5,000")
 			s.BoolVar(&o.json, "json", false, "print JSON")
 			s.StringVar(&o.ifMatch, "if-match", "",
 				"push only if the stored JWT has this `ETag`; * is any")

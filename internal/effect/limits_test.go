@@ -119,7 +119,8 @@ func TestUsersAtALimitOfTheirOwn(t *testing.T) {
 	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
 	bearer := facts.Connection{ID: 3, User: "U" + strings.Repeat("A", 55), IsHidden: true, Subscriptions: 2}
 	f := &fakeFacts{infos: []facts.Info{info("n1", 4, 8)}, conns: []facts.Connection{
-		{ID: 1, Subscriptions: 2, MaxSubscriptions: 2}, {ID: 2, Subscriptions: 2, MaxSubscriptions: 3}, bearer,
+		{ID: 1, Subscriptions: 2, MaxSubscriptions: 2}, {ID: 2, Subscriptions: 2, MaxSubscriptions: 3},
+		bearer,
 		{ID: 4, User: bearer.User, IsHidden: true},
 	}}
 	got := foretell(t, w, f, effect.Options{Connections: true}, same, same)
