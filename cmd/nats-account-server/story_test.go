@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -152,14 +153,19 @@ func clientCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "start":
 		out := make(chan struct{})
 		s.out = out
-		nc, err := nats.Connect(s.nats.ClientURL(), nats.UserCredentials(ts.MkAbs(args[1])),
-			nats.NoReconnect(),
-			nats.ClosedHandler(func(*nats.Conn) { close(out) }))
-		if neg != (err != nil) {
-			ts.Fatalf("connect: %v", err)
+		closed := nats.ClosedHandler(func(*nats.Conn) { close(out) })
+		if !neg {
+			creds := []byte(ts.ReadFile(args[1]))
+			natstest.Connect(s.t, s.nats.ClientURL(), creds, nats.NoReconnect(), closed)
+			return
 		}
+		nc, err := nats.Connect(s.nats.ClientURL(), nats.UserCredentials(ts.MkAbs(args[1])),
+			nats.Timeout(20*time.Second), nats.NoReconnect(), closed)
 		if err == nil {
-			ts.Defer(nc.Close)
+			nc.Close()
+		}
+		if !errors.Is(err, nats.ErrAuthorization) {
+			ts.Fatalf("connect: %v", err)
 		}
 	case "out":
 		select {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,10 +25,21 @@ func Start(t testing.TB, conf string) *server.Server {
 		t.Fatal(err)
 	}
 	o, err := server.ProcessConfigFile(path)
+	// nats-server waits for its URL resolver for two seconds, which a busy machine may need.
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end) &&
+		strings.Contains(err.Error(), "Client.Timeout exceeded"); {
+		o, err = server.ProcessConfigFile(path)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.NoSigs, o.NoLog = true, true
+	if o.AuthTimeout == 0 { // for which a client must have sent its credentials
+		o.AuthTimeout = 30
+	}
+	if o.TLSConfig != nil {
+		o.TLSTimeout = 30
+	}
 	s, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +114,7 @@ func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Serv
 }
 
 // Connect connects with a user's creds until the test ends. On a busy machine a nats-server may refuse a
-// user at first: it waits less than two seconds for the account's JWT from a URL.
+// user at first: it waits less than two seconds for the account's JWT from a URL, and for the user's creds.
 func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	path := jwttest.File(t, t.TempDir(), "user.creds", creds)
@@ -110,8 +122,7 @@ func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *na
 	all := append([]nats.Option{nats.UserCredentials(path),
 		nats.Timeout(20 * time.Second)}, options...)
 	nc, err := nats.Connect(url, all...)
-	for end := time.Now().Add(30 * time.Second); errors.Is(err, nats.ErrAuthorization) &&
-		time.Now().Before(end); {
+	for end := time.Now().Add(30 * time.Second); isRefusal(err) && time.Now().Before(end); {
 		nc, err = nats.Connect(url, all...)
 	}
 	if err != nil {
@@ -119,6 +130,12 @@ func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *na
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// isRefusal reports whether a nats-server has refused a user, or has not waited for the creds.
+func isRefusal(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) ||
+		err != nil && strings.Contains(strings.ToLower(err.Error()), "authentication timeout")
 }
 
 // Eventually fails the test if a condition does not come true within half a minute.

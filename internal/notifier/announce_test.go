@@ -89,6 +89,11 @@ func TestASkipRightAfterTheCommitDoesNotCount(t *testing.T) {
 		if got := e.report(e.key)[0].Reason; got != reason {
 			t.Errorf("the reason is %q", got)
 		}
+		began := time.Now()
+		e.notifier.Drain(t.Context())
+		if took := time.Since(began); took > 0 {
+			t.Errorf("a stop waits for %s for what is sent later anyway", took)
+		}
 		time.Sleep(time.Minute)
 		times := e.times(e.key)
 		if len(times) != 2 {
