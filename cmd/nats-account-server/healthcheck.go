@@ -51,7 +51,7 @@ func healthcheck(args []string) int {
 	return 0
 }
 
-// healthURL returns the URL to ask for a given one. One without a path asks /healthz. An URL with a
+// healthURL returns the URL to ask for a given one. One without a path asks /healthz. A URL with a
 // path is asked as it is, such as /readyz.
 func healthURL(given string) (string, error) {
 	u, err := url.Parse(given)

@@ -7,9 +7,12 @@
 //
 // The nats-server runs inside this program, so that neither needs one to be installed: that is why
 // the account server itself is not part of it, which must not import nats-server. Both stories
-// print the commands of nsc that do the same, but need no nsc: operator.go makes keys and JWTs.
+// print the commands of nsc that do the same, but need no nsc.
 //
-// run.go is `demo run`, and story.go `demo story`.
+//	run.go       demo run
+//	story.go     demo story: its steps in order, in scene.play
+//	servers.go   the two servers of the story, their configurations and their ends
+//	operator.go  keys, JWTs and creds files, as nsc makes them
 package main
 
 import (
@@ -23,6 +26,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// The exit code is 1 for any error. A story that was stopped is one; `demo run` ends with 0 after a
+// signal.
 func main() {
 	if len(os.Args) != 3 {
 		fail(fmt.Errorf("usage: demo run|story PROGRAM; see `make run` and `make demo`"))
@@ -50,7 +55,10 @@ func fail(err error) {
 }
 
 // startNATS starts a nats-server in this process, and returns when it listens. Its log goes to a
-// file, since what the account server says is to be read.
+// file, since what the account server says is to be read. options are parsed already, so a mistake
+// in a configuration is found before anything starts. log is the path of the file, which is made.
+// The caller stops the server with stopNATS. It has no signal handlers: those of this program stop
+// both servers.
 func startNATS(options *server.Options, log string) (*server.Server, error) {
 	options.NoSigs, options.LogFile = true, log
 	s, err := server.NewServer(options)

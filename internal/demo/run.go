@@ -24,14 +24,20 @@ const ctrlCTime = 4 * time.Second
 
 // quick says what `demo run` starts.
 type quick struct {
-	account  *exec.Cmd // the account server, which is not started yet
-	url      string    // of the account server
-	natsConf string    // paths of the configuration and the log of the nats-server
-	natsLog  string
+	// account is the built account server with its arguments. run starts it, and gives it its own
+	// output.
+	account *exec.Cmd
+	// url is that of the account server, without a path: "http://localhost:9090".
+	url string
+	// natsConf is the path of the nats-server's configuration. The address in it is also where one
+	// that runs already is looked for.
+	natsConf string
+	natsLog  string // path of the nats-server's log; it is made
 	hint     string // what the user can do now
 }
 
-// quickStart is the quick start of the README.
+// quickStart is the quick start of the README. Its paths are relative to the root of the
+// repository, in which make runs.
 func quickStart(program string) quick {
 	return quick{
 		account:  exec.Command(program, "-c", "conf/quickstart.conf"),
@@ -45,6 +51,8 @@ func quickStart(program string) quick {
 
 // run starts the account server and, unless there is one, a nats-server. It returns when the
 // account server has ended, which a signal brings about, and has stopped the nats-server then.
+// There are three goroutines: this one waits for an end, one waits for the process, and one starts
+// the nats-server as soon as the account server serves. The error is nil after a signal.
 func run(q quick, out io.Writer) error {
 	options, err := server.ProcessConfigFile(q.natsConf)
 	if err != nil {
@@ -64,6 +72,7 @@ func run(q quick, out io.Writer) error {
 		ended <- q.account.Wait()
 		cancel() // without the account server, there is nothing to wait for
 	}()
+	// nats gets exactly one value, nil if none was started, so that the end can wait for it.
 	nats, failed := make(chan *server.Server, 1), make(chan error, 1)
 	go func() {
 		s, err := q.startNATS(ctx, options, out)
@@ -78,7 +87,9 @@ func run(q quick, out io.Writer) error {
 }
 
 // startNATS starts the nats-server, unless another one is there. It returns nil then, and if the
-// account server has ended.
+// account server has ended. Only whether something listens is looked at. What listens there may be
+// of the user, with an operator of its own, so it is never stopped. The error is that of a
+// nats-server that does not start.
 func (q *quick) startNATS(
 	ctx context.Context, options *server.Options, out io.Writer,
 ) (*server.Server, error) {
@@ -111,7 +122,7 @@ func answers(address string) bool {
 }
 
 // waitFor returns when a GET of url is answered with 200 and a body that has text in it. It fails
-// if ctx ends before.
+// if ctx ends before. It asks every 20 ms and has no time limit of its own.
 func waitFor(ctx context.Context, url, text string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -125,7 +136,8 @@ func waitFor(ctx context.Context, url, text string) error {
 	return nil
 }
 
-// has says whether a GET of url is answered with 200 and a body that has text in it.
+// has says whether a GET of url is answered with 200 and a body that has text in it. An error is
+// no: the server may not listen yet.
 func has(url, text string) bool {
 	r, err := http.Get(url)
 	if err != nil {
@@ -137,13 +149,14 @@ func has(url, text string) bool {
 }
 
 // untilEnd returns when the account server has ended, which ended says. A signal stops it, or that
-// the nats-server could not be started. Its end is no error after a signal.
+// the nats-server could not be started. Its end is no error after a signal. q.account must be
+// started. After Ctrl-C the account server gets ctrlCTime to end by itself.
 func (q *quick) untilEnd(signals chan os.Signal, failed, ended chan error) error {
 	select {
 	case err := <-ended:
 		return accountError(err)
 	case err := <-failed:
-		q.stop()
+		terminate(q.account)
 		return errors.Join(err, accountError(<-ended))
 	case s := <-signals:
 		if s == os.Interrupt {
@@ -153,16 +166,9 @@ func (q *quick) untilEnd(signals chan os.Signal, failed, ended chan error) error
 			case <-time.After(ctrlCTime):
 			}
 		}
-		q.stop()
+		terminate(q.account)
 		<-ended
 		return nil
-	}
-}
-
-// stop lets the account server end.
-func (q *quick) stop() {
-	if q.account.Process.Signal(syscall.SIGTERM) != nil {
-		_ = q.account.Process.Kill() // Windows has no signals
 	}
 }
 

@@ -6,37 +6,37 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
 // storyTime is how long the whole story may take, on a slow machine too.
 const storyTime = time.Minute
 
-// scene is what the story is played with. Everything is in a directory of its own.
+// scene is what the story is played with. Everything is in a directory of its own. The fields are
+// filled in by prepare and startServers, in this order; play needs all of them.
 type scene struct {
 	out      io.Writer // where the story is told
 	dir      string    // of keys, configurations, the store and logs
 	operator *operator
 	orders   *account // the account of the story
-	alice    string   // public key of the user
-	url      string   // of the account server
-	natsURL  string
-	step     int // how many steps were told
+	alice    string   // public key of the user, "U…", which the revocation names
+	// url is that of the account server, such as http://127.0.0.1:41233, and natsURL that of the
+	// nats-server, such as nats://127.0.0.1:41234.
+	url, natsURL string
+	step         int // how many steps were told
 }
 
 // story plays the main job once: an account is pushed, its user connects, is revoked, is thrown out
 // and stays out. It leaves neither files nor processes behind. The error is that a step did not end
-// as it should, and has the log of the account server.
+// as it should, and has the log of the account server. out gets the story as it happens, for
+// people: it is no format. program is the path of the account server. Ctrl-C ends ctx, and the
+// story with an error, after both servers have stopped.
 func story(ctx context.Context, out io.Writer, program string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, storyTime)
 	defer cancel()
@@ -61,7 +61,9 @@ func story(ctx context.Context, out io.Writer, program string) (err error) {
 	return nil
 }
 
-// prepare makes the keys and the files, as nsc does for a real operator.
+// prepare makes the keys and the files, as nsc does for a real operator. It writes op.jwt and
+// sys.jwt, which both servers read, and two creds files: sys.creds with which the account server
+// connects, and alice.creds for the client.
 func (s *scene) prepare() (err error) {
 	s.say("nsc makes an operator, its system account, and an account `orders` with a user `alice`.",
 		"nsc add operator demo --sys; nsc add account orders; nsc add user alice")
@@ -95,111 +97,7 @@ func (s *scene) prepare() (err error) {
 	return nil
 }
 
-// startServers starts the account server and a nats-server, on free ports, and returns when the one
-// knows of the other. stop ends both. The account server is first, because the nats-server fetches
-// its system account from it.
-func (s *scene) startServers(ctx context.Context, program string) (stop func(), err error) {
-	http, nats, err := freePorts()
-	if err != nil {
-		return nil, err
-	}
-	s.url, s.natsURL = "http://"+http, "nats://"+nats
-	s.say("The account server and a nats-server start.",
-		"nats-account-server -c server.conf; nats-server -c nats-server.conf")
-	account, err := s.startAccountServer(ctx, program, http)
-	if err != nil {
-		return nil, err
-	}
-	natsServer, err := s.startNATSServer(nats)
-	if err != nil {
-		account()
-		return nil, err
-	}
-	stop = func() { account(); stopNATS(natsServer) }
-	// The account server has found the nats-server when it lists it.
-	if err := waitFor(ctx, s.url+"/serverz", "n1"); err != nil {
-		stop()
-		return nil, fmt.Errorf("the account server does not find the nats-server: %w", err)
-	}
-	s.show("the account server listens at %s, the nats-server at %s", s.url, s.natsURL)
-	return stop, nil
-}
-
-// freePorts returns two addresses on which nothing listens. The configurations need both before
-// either server starts, so port 0 can't be given to them.
-func freePorts() (a, b string, err error) {
-	first, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer first.Close()
-	second, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer second.Close()
-	return first.Addr().String(), second.Addr().String(), nil
-}
-
-// startAccountServer starts the account server and returns when it serves. stop ends it. If it ends
-// by itself, the error has why.
-func (s *scene) startAccountServer(
-	ctx context.Context, program, address string,
-) (stop func(), err error) {
-	program, err = filepath.Abs(program)
-	if err != nil {
-		return nil, err
-	}
-	conf, err := write(s.dir, "server.conf", fmt.Appendf(nil, "operatorjwtpath: op.jwt\n"+
-		"systemaccountjwtpath: sys.jwt\nhttp { listen: %q }\nstore { dir: store, shard: true }\n"+
-		"nats { servers: [%q], usercredentials: sys.creds, reconnectwait: 100 }\n",
-		address, s.natsURL))
-	if err != nil {
-		return nil, err
-	}
-	log, err := os.Create(filepath.Join(s.dir, "account-server.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	process := exec.Command(program, "-c", conf)
-	process.Dir, process.Stdout, process.Stderr = s.dir, log, log
-	if err := process.Start(); err != nil {
-		return nil, err
-	}
-	ctx, ended := context.WithCancelCause(ctx)
-	go func() {
-		ended(fmt.Errorf("the account server has ended: %w", errors.Join(process.Wait())))
-	}()
-	stop = func() {
-		if process.Process.Signal(syscall.SIGTERM) != nil {
-			_ = process.Process.Kill() // Windows has no signals
-		}
-		<-ctx.Done()
-	}
-	if waitFor(ctx, s.url+"/healthz", "") != nil {
-		stop()
-		return nil, fmt.Errorf("%w\n%s", context.Cause(ctx), s.read("account-server.log"))
-	}
-	return stop, nil
-}
-
-// startNATSServer starts a nats-server that fetches its accounts from the account server.
-func (s *scene) startNATSServer(address string) (*server.Server, error) {
-	conf, err := write(s.dir, "nats-server.conf", fmt.Appendf(nil,
-		"listen: %q\nserver_name: n1\noperator: %q\nresolver: URL(%s/jwt/v1/accounts/)\n", address,
-		filepath.Join(s.dir, "op.jwt"), s.url))
-	if err != nil {
-		return nil, err
-	}
-	options, err := server.ProcessConfigFile(conf)
-	if err != nil {
-		return nil, err
-	}
-	return startNATS(options, filepath.Join(s.dir, "nats-server.log"))
-}
-
-// play is the story itself.
+// play is the story itself. Its steps are those that README.md names.
 func (s *scene) play(ctx context.Context) error {
 	first, err := s.operator.sign(s.orders)
 	if err != nil {
@@ -215,6 +113,7 @@ func (s *scene) play(ctx context.Context) error {
 		return err
 	}
 	defer alice.Close()
+	// The revocation needs a JWT that is newer by its time of issue.
 	if err := nextSecond(ctx); err != nil {
 		return err
 	}
@@ -224,6 +123,7 @@ func (s *scene) play(ctx context.Context) error {
 	}
 	s.say("alice is revoked: the account's JWT is made anew and pushed.",
 		"nsc revocations add-user --account orders --name alice; nsc push --account orders")
+	// What is measured has the commit, the announcement and what nats-server does.
 	pushed := time.Now()
 	if err := s.push(ctx, second, http.StatusOK); err != nil {
 		return err
@@ -251,7 +151,9 @@ func nextSecond(ctx context.Context) error {
 	}
 }
 
-// stayOut shows that neither a new connection nor the older JWT bring the user back.
+// stayOut shows that neither a new connection nor the older JWT bring the user back. nats-server
+// refuses the connection with "Authorization Violation". The account server refuses the older JWT
+// with 409, because its version is the floor for the account.
 func (s *scene) stayOut(ctx context.Context, older string) error {
 	s.say("alice tries again.", "nats sub orders.new --creds alice.creds")
 	again, err := nats.Connect(s.natsURL, nats.UserCredentials(filepath.Join(s.dir, "alice.creds")))
@@ -269,14 +171,15 @@ func (s *scene) stayOut(ctx context.Context, older string) error {
 	return nil
 }
 
-// ending is how a connection ended.
+// ending is how a connection ended. err is nil if the connection was closed without a reason.
 type ending struct {
 	at  time.Time
 	err error
 }
 
 // connect connects as alice and receives a message, which shows that the account works. thrownOut
-// gets the end of the connection: first the reason, if nats-server says one.
+// gets the end of the connection: first the reason, if nats-server says one. The channel has room,
+// so that the callbacks of nats.go never wait. The caller closes c.
 func (s *scene) connect() (c *nats.Conn, thrownOut chan ending, err error) {
 	s.say("alice connects to nats-server, which fetches the account from the account server.",
 		"nats sub orders.new --creds alice.creds")
@@ -305,7 +208,8 @@ func (s *scene) connect() (c *nats.Conn, thrownOut chan ending, err error) {
 	return c, thrownOut, nil
 }
 
-// push pushes the account's JWT and shows the answer, which must have a status.
+// push pushes the account's JWT and shows the answer, which must have a status. wait=5s makes the
+// answer wait until nats-server has acknowledged the change, at most that long.
 func (s *scene) push(ctx context.Context, token string, want int) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost,
 		s.url+"/jwt/v1/accounts/"+s.orders.id+"?wait=5s", strings.NewReader(token))
@@ -328,7 +232,8 @@ func (s *scene) push(ctx context.Context, token string, want int) error {
 	return nil
 }
 
-// say writes what happens next, and the command that does it.
+// say writes what happens next, and the command that does it. command is for the reader only:
+// nothing runs it. "" leaves its line out.
 func (s *scene) say(what, command string) {
 	s.step++
 	fmt.Fprintf(s.out, "\n%d. %s\n", s.step, what)
@@ -337,7 +242,7 @@ func (s *scene) say(what, command string) {
 	}
 }
 
-// show writes what a server or a client says.
+// show writes what a server or a client says. A text of several lines is indented as one.
 func (s *scene) show(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	fmt.Fprintf(s.out, "     %s\n", strings.ReplaceAll(text, "\n", "\n     "))

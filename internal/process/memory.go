@@ -17,7 +17,8 @@ const memoryShare = 0.9
 
 // LimitMemory lets Go keep within the memory limit of the container or unit that the program runs
 // in. It returns a text about that, "" if there is no limit. GOMEMLIMIT comes first: Go has read it
-// already.
+// already. It must be called once, before much memory is used. The soft limit makes Go collect more
+// often near it; it does not keep the kernel from ending a process that really needs more.
 func LimitMemory() string {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return ""
@@ -33,7 +34,9 @@ func LimitMemory() string {
 }
 
 // memoryLimit returns the smallest memory limit of the cgroups that this process is in, in bytes; 0
-// means that there is none. root is the file system.
+// means that there is none. root is the file system. The file proc/self/cgroup has a line for each
+// hierarchy, such as "0::/system.slice/nas.service" (version 2) or "4:cpu,memory:/docker/1234"
+// (version 1). See cgroups(7).
 func memoryLimit(root fs.FS) int64 {
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -63,7 +66,9 @@ func memoryLimit(root fs.FS) int64 {
 }
 
 // leastLimit returns the smallest limit of a cgroup and those above it. In a container, the path is
-// that of the host, and only the mount itself can be read.
+// that of the host, and only the mount itself can be read. mount is where the hierarchy is mounted
+// and file what the limit is called in it: memory.max or memory.limit_in_bytes. A limit that can't
+// be read is none. math.MaxInt64 means that there is none.
 func leastLimit(root fs.FS, mount, group, file string) int64 {
 	least := int64(math.MaxInt64)
 	for dir := path.Join(mount, path.Clean(group)); ; dir = path.Dir(dir) {

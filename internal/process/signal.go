@@ -14,6 +14,7 @@ import (
 )
 
 // signals are the commands of Signal. stop is an orderly end here; nats-server kills the process.
+// term and quit are names of nats-server that scripts use. The others have the same names there.
 var signals = map[string]syscall.Signal{
 	"reload": syscall.SIGHUP,
 	"reopen": reopenSignal,
@@ -24,7 +25,9 @@ var signals = map[string]syscall.Signal{
 
 // Signal sends a signal to a process that runs. The command is like reload, reload=123 or
 // reload=/run/server.pid. Without a process id and a file, it is the process of pidFile. If that is
-// empty too, it is the only other process whose program has the name of this one.
+// empty too, it is the only other process whose program has the name of this one. It returns when
+// the signal is sent: what the process does with it is in its log. The error is for people and says
+// what to give instead.
 func Signal(command, pidFile string) error {
 	name, to, _ := strings.Cut(command, "=")
 	signal, known := signals[name]
@@ -53,7 +56,8 @@ func Signal(command, pidFile string) error {
 	return nil
 }
 
-// find returns the process that gets a signal.
+// find returns the process that gets a signal. to is what follows the "=": a process id, or the
+// path of a pid file.
 func find(to, pidFile string) (int, error) {
 	if to == "" {
 		to = pidFile
@@ -79,7 +83,8 @@ func find(to, pidFile string) (int, error) {
 	return pid, nil
 }
 
-// findByName returns the only other process whose program has the name of this one.
+// findByName returns the only other process whose program has the name of this one. It reads /proc,
+// which Linux has. Processes of other users are found too; the signal to them fails.
 func findByName() (int, error) {
 	entries, err := os.ReadDir("/proc")
 	isSelf := func(e os.DirEntry) bool { return e.Name() == "self" }
