@@ -46,22 +46,32 @@ const (
 // Access is what a server wants to see of a client. User and password are in its URL. The zero
 // Access is for a server without TLS, or with a certificate that the system trusts.
 type Access struct {
-	CA        string // path of a PEM file with the authorities of the server's certificate
-	Cert, Key string // paths of PEM files with a certificate of the client
+	// CA is the path of a PEM file with the authorities that may have signed the server's
+	// certificate. "" means those of the system.
+	CA string
+	// Cert and Key are paths of PEM files with a certificate of the client and its key. Both or
+	// none are given; "" means that the client shows none.
+	Cert, Key string
 }
 
 // Client is an account server. As a Source it has all accounts of the server, the expired too if
-// the server lists them. Requests may be sent from several goroutines, and Each is called once.
+// the server lists them. Requests may be sent from several goroutines, and Each is called once. All
+// requests go to the same host; a redirect is followed, as http.Client does.
 type Client struct {
-	url      *url.URL // without user, password and path
-	user     *url.Userinfo
-	http     *http.Client
-	tries    int // how often a request is sent, see do
-	received int // lines of the pack; Each counts them
+	// url has neither user nor path, so that it may be printed.
+	url *url.URL
+	// user is sent as basic authentication with each request; nil if the URL has none.
+	user *url.Userinfo
+	http *http.Client
+	// tries is how often do sends a request at most; 1 is no retry.
+	tries int
+	// received counts the lines of the pack. Each counts, and checkPack reads.
+	received int
 }
 
 // NewClient returns the Client for a URL. It connects to nothing yet. The error is that of the URL,
-// which it does not repeat, or of a file of access.
+// which it does not repeat, or of a file of access. The path may be empty or /jwt/v1, as nsc writes
+// it. The proxy of the environment is used.
 func NewClient(where string, access Access) (*Client, error) {
 	u, err := url.Parse(where)
 	if err != nil || !IsURL(where) || u.Host == "" || !isBase(u) {
@@ -87,7 +97,8 @@ func isBase(u *url.URL) bool {
 	return (path == "" || path == "jwt/v1") && u.RawQuery == ""
 }
 
-// config returns what TLS needs, read from the files.
+// config returns what TLS needs, read from the files. The files are read once: a certificate that
+// is renewed during a long import is not noticed.
 func (a Access) config() (*tls.Config, error) {
 	config := &tls.Config{}
 	if a.CA != "" {
@@ -115,8 +126,10 @@ func (c *Client) String() string { return c.url.String() }
 
 // answer is what a server says to a request.
 type answer struct {
+	// status is the HTTP status, 200 and others.
 	status int
-	text   string
+	// text is the body, up to maxAnswerBytes of it.
+	text string
 }
 
 // error returns why a request was not carried out. The text of a server may be anything.
@@ -125,7 +138,8 @@ func (a answer) error() error {
 		logging.Quote(oneLine(a.text), maxWordsBytes))
 }
 
-// isFatal reports whether every further push will be answered so, whatever the JWT is.
+// isFatal reports whether every further push will be answered so, whatever the JWT is. 401 and 403
+// are about the user, and 405 is a server that takes no pushes, such as a replica.
 func (a answer) isFatal() bool {
 	switch a.status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
@@ -134,7 +148,8 @@ func (a answer) isFatal() bool {
 	return false
 }
 
-// isBusy reports whether a request may be carried out a moment later.
+// isBusy reports whether a request may be carried out a moment later. 429 is the limit of requests,
+// and 503 a server that starts, stops or can't reach its bucket.
 func (a answer) isBusy() bool {
 	return a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable
 }
@@ -142,7 +157,8 @@ func (a answer) isBusy() bool {
 // do sends a request and reads the answer. If the request is lost or the server is busy, it waits
 // and sends it again, up to c.tries times in all. A push may be sent twice: the second one is
 // answered as one that changes nothing. The error is that no answer came. The last answer of a busy
-// server is an answer.
+// server is an answer. body is sent anew with each try. header is not changed; nil is none. The
+// waits are 0.5, 1, 2 and 4 seconds, or what Retry-After says, up to maxRetryAfter.
 func (c *Client) do(
 	ctx context.Context, method, path string, body []byte, header http.Header,
 ) (answer, error) {
@@ -158,6 +174,7 @@ func (c *Client) do(
 }
 
 // once sends a request. after is how long the server wants to be left alone, 0 if it does not say.
+// Retry-After is read as seconds; a date there counts as none.
 func (c *Client) once(
 	ctx context.Context, method, path string, body []byte, header http.Header,
 ) (a answer, after time.Duration, err error) {
@@ -171,7 +188,8 @@ func (c *Client) once(
 	return answer{response.StatusCode, string(text)}, time.Duration(seconds) * time.Second, err
 }
 
-// send sends a request and returns the answer with its body still to be read.
+// send sends a request and returns the answer with its body still to be read. path begins with a
+// slash and may have a query. The caller closes the body.
 func (c *Client) send(
 	ctx context.Context, method, path string, body []byte, header http.Header,
 ) (*http.Response, error) {
@@ -195,7 +213,8 @@ func (c *Client) Len() int { return 0 }
 
 // Each implements Source. The pack has most accounts in one request. What it leaves out, which are
 // the expired accounts and what is above its limit, is asked for one by one if the server lists its
-// accounts. If it does not, an error says whether the pack was cut off.
+// accounts. If it does not, an error says whether the pack was cut off. The Place of an Entry has
+// the URL without the password.
 func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
 	seen := map[string]bool{}
 	err := c.pack(ctx, func(e Entry) error {
@@ -218,7 +237,8 @@ func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
 }
 
 // pack takes the lines of the pack. It may be larger than memory, so each line is taken as it
-// comes. The server may take any time for all of it, but not pause for answerTimeout.
+// comes. The server may take any time for all of it, but not pause for answerTimeout. A line is
+// "A…|eyJ…". A line above maxAnswerBytes is an error.
 func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -227,6 +247,7 @@ func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
 		return err
 	}
 	defer body.Close()
+	// The timer runs only while a line is waited for.
 	silent := time.AfterFunc(answerTimeout, func() {
 		cancel(fmt.Errorf("%s says nothing for %s", c, answerTimeout))
 	})
@@ -268,7 +289,8 @@ func (c *Client) openPack(ctx context.Context) (io.ReadCloser, error) {
 	}
 }
 
-// accountz is what is read of a page of the list of accounts.
+// accountz is what is read of a page of the list of accounts. The page is {"accounts": [{"account":
+// "A…"}], "after": "A…"}. after is "" on the last one.
 type accountz struct {
 	Accounts []struct {
 		Account string `json:"account"`
@@ -278,7 +300,9 @@ type accountz struct {
 
 // list calls take with the keys of all accounts that are stored, 1024 with each request: also of
 // those that have expired, and of those for which a pack has no room. It returns false if the
-// server does not list its accounts here, as one does that has a monitoring port of its own.
+// server does not list its accounts here, as one does that has a monitoring port of its own. The
+// order is that of the keys, and keys that come in the meantime may be missing. A page that is no
+// JSON is from another program on that port, and counts as none.
 func (c *Client) list(ctx context.Context, take func(key string) error) (bool, error) {
 	for after := ""; ; {
 		path := pathAccountz + "?limit=1024&after=" + url.QueryEscape(after)
@@ -301,14 +325,17 @@ func (c *Client) list(ctx context.Context, take func(key string) error) (bool, e
 	}
 }
 
-// has reports whether the server has stored this very JWT.
+// has reports whether the server has stored this very JWT. It is a GET with If-None-Match, of which
+// 304 has no body. Any other answer is no.
 func (c *Client) has(ctx context.Context, key, etag string) (bool, error) {
 	a, err := c.do(ctx, http.MethodGet, pathAccounts+key, nil, http.Header{"If-None-Match": {etag}})
 	return a.status == http.StatusNotModified, err
 }
 
 // unmetImports returns the imports of an account that do nothing, with the reasons, in the words of
-// the warnings of a push.
+// the warnings of a push. The words have the form of importWarning, so that both can be compared by
+// people. The answer's field imports has account, type, subject and fault, of which fault is "" for
+// an import that works.
 func (c *Client) unmetImports(ctx context.Context, key string) (unmet []string, err error) {
 	a, err := c.do(ctx, http.MethodGet, pathAccounts+key+"/impact?json", nil, nil)
 	if err == nil && a.status != http.StatusOK {
@@ -332,7 +359,9 @@ func (c *Client) unmetImports(ctx context.Context, key string) (unmet []string, 
 	return unmet, nil
 }
 
-// take takes one account of the list. One that is gone by now is left out.
+// take takes one account of the list. One that is gone by now is left out. ?text=true gives the
+// token also to one that asks for JSON. An error of the server about one account is an Entry with
+// that error, and does not end the Source.
 func (c *Client) take(ctx context.Context, key string, take func(Entry) error) error {
 	a, err := c.do(ctx, http.MethodGet, pathAccounts+url.PathEscape(key)+"?text=true", nil, nil)
 	switch {
@@ -347,7 +376,8 @@ func (c *Client) take(ctx context.Context, key string, take func(Entry) error) e
 }
 
 // checkPack returns an error if the pack may have been cut off. A server refuses to give more than
-// it may, so one that refuses one more has given all that it may.
+// it may, so one that refuses one more has given all that it may. The server answers 400 to a
+// number above its maxreplicationpack.
 func (c *Client) checkPack(ctx context.Context) error {
 	a, err := c.do(ctx, http.MethodHead, fmt.Sprintf("%s?max=%d", pathPack, c.received+1), nil, nil)
 	switch {

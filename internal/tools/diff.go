@@ -16,7 +16,9 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Differing is an account of which two Sources have other JWTs.
+// Differing is an account of which two Sources have other JWTs. Changes are from the first to the
+// second Source, in the order of claimdiff.Diff. They are those from or to nothing if the account
+// is in one of them only.
 type Differing struct {
 	Account string             `json:"account"`
 	Name    string             `json:"name"` // as its JWT says: any text
@@ -25,6 +27,7 @@ type Differing struct {
 }
 
 // Difference is what differs between two Sources. The command diff prints it as JSON or with Print.
+// Accounts is Same plus the length of Differ.
 type Difference struct {
 	Accounts int         `json:"accounts"` // of both
 	Same     int         `json:"same"`     // of them, with the same meaning
@@ -33,7 +36,8 @@ type Difference struct {
 	Faults   []Fault     `json:"faults"` // what can't be compared
 }
 
-// claims is an account in a Source. The zero value is one that is not there.
+// claims is an account in a Source. The zero value is one that is not there. sum is that of the
+// token, which tells "issued anew" from "the same".
 type claims struct {
 	claims *jwt.AccountClaims
 	sum    [32]byte
@@ -41,7 +45,8 @@ type claims struct {
 
 // Diff compares two Sources in words. Two that have one account each are compared even if those are
 // different ones. Of several JWTs of an account, the newest counts. Activation tokens are left out.
-// All claims are in memory. The error is that of a Source.
+// All claims are in memory. The error is that of a Source. Neither need be signed by the same
+// operator. A JWT whose signature is wrong is a Fault.
 func Diff(ctx context.Context, first, second Source) (Difference, error) {
 	d := Difference{Differ: []Differing{}, Faults: []Fault{}}
 	a, errA := d.load(ctx, first)
@@ -64,7 +69,7 @@ func Diff(ctx context.Context, first, second Source) (Difference, error) {
 	return d, nil
 }
 
-// load reads the accounts of a Source.
+// load reads the accounts of a Source. The result is by account key.
 func (d *Difference) load(ctx context.Context, from Source) (map[string]claims, error) {
 	all := map[string]claims{}
 	err := from.Each(ctx, func(e Entry) error {
@@ -97,13 +102,14 @@ func (e Entry) claims() (*jwt.AccountClaims, error) {
 }
 
 // compare compares one account, and counts it. If it is in one Source only, the other claims are
-// zero.
+// zero. key is that of the second account if the two have other keys.
 func (d *Difference) compare(key string, a, b claims) {
 	d.Accounts++
 	if a.sum == b.sum {
 		d.Same++
 		return
 	}
+	// Diff takes nil claims for an account that is not there.
 	found := Differing{Account: key, In: "both", Changes: claimdiff.Diff(a.claims, b.claims)}
 	switch {
 	case len(found.Changes) == 0:
@@ -123,7 +129,10 @@ func (d *Difference) compare(key string, a, b claims) {
 	d.Differ = append(d.Differ, found)
 }
 
-// Print writes the difference for people. first and second are the Sources.
+// Print writes the difference for people. first and second are the Sources. An account is a title
+// with name and key, and a line for each change: "~ may open 60 connections, was unlimited". One
+// that is in one Source only has no such lines, as they would be all of its claims. The last line
+// counts. Names and Sources are made harmless by claimdiff.Plain.
 func (d Difference) Print(w io.Writer, first, second string) {
 	for _, a := range d.Differ {
 		title := claimdiff.Plain(a.Name)
@@ -147,7 +156,7 @@ func (d Difference) Print(w io.Writer, first, second string) {
 	fmt.Fprintln(w, d.summary())
 }
 
-// summary returns the last line.
+// summary returns the last line. Example: "12 accounts, 1 differs, 3 are only issued anew".
 func (d Difference) summary() string {
 	words := []string{claimdiff.Counted(d.Accounts, "account", "accounts"),
 		claimdiff.Counted(len(d.Differ), "differs", "differ")}

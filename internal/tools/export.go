@@ -24,19 +24,29 @@ const maxWrites = 16
 // errNewerThere is why a JWT is not written.
 var errNewerThere = errors.New("a newer JWT of the account is there already, and stays")
 
-// Exported is what an export has done.
+// Exported is what an export has done. The three add up to the entries of the Source, if it was
+// read to its end.
 type Exported struct {
 	Written int
-	Same    int     // that were there already
-	Faults  []Fault // what is not written
+	// Same counts those whose very JWT was there already.
+	Same int
+	// Faults are what is not written: damaged, misnamed, or older than what is there.
+	Faults []Fault
 }
 
 // exporter is one export into a directory.
 type exporter struct {
-	to       string // the directory
+	// to is the directory, which exists.
+	to string
+	// sharded puts each file into a directory of the last two characters of its name, as
+	// nats-server does.
 	sharded  bool
 	progress *Progress
 	writes   errgroup.Group
+
+	// names has a lock for each last character of a name: of two JWTs of an account, the second is
+	// compared with what the first has written.
+	names [256]sync.Mutex
 
 	mu   sync.Mutex
 	done Exported // guarded by mu
@@ -47,7 +57,8 @@ type exporter struct {
 // alone, so an export that was interrupted is repeated. Each file is synced. The directories are
 // not: what a power cut takes away, a repeated export writes again.
 //
-// The error is that of the Source or of the disk. Exported is what was done until then.
+// The error is that of the Source or of the disk. Exported is what was done until then. Of several
+// JWTs of an account, the one that was issued last is written; of those of one second, any.
 func Export(
 	ctx context.Context, from Source, to string, sharded bool, p *Progress,
 ) (Exported, error) {
@@ -68,15 +79,7 @@ func Export(
 // write writes an Entry. The error is that of the disk, which ends the export. What is wrong with
 // the Entry itself is a Fault.
 func (x *exporter) write(e Entry) error {
-	name, _, err := e.check()
-	isSame := false
-	if err == nil {
-		isSame, err = x.isThere(name, e)
-	}
-	failed := error(nil)
-	if err == nil && !isSame {
-		failed = replaceFile(x.path(name), append(bytes.Clone(e.JWT), '\n'))
-	}
+	isSame, err, failed := x.replace(e)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.progress.Add()
@@ -91,8 +94,25 @@ func (x *exporter) write(e Entry) error {
 	return failed
 }
 
+// replace writes an Entry unless the same JWT is there. err is why it must not be written, and
+// failed why it could not be.
+func (x *exporter) replace(e Entry) (isSame bool, err, failed error) {
+	name, _, err := e.check()
+	if err != nil {
+		return false, err, nil
+	}
+	lock := &x.names[name[len(name)-1]]
+	lock.Lock()
+	defer lock.Unlock()
+	if isSame, err = x.isThere(name, e); err != nil || isSame {
+		return isSame, err, nil
+	}
+	return false, nil, replaceFile(x.path(name), append(bytes.Clone(e.JWT), '\n'))
+}
+
 // isThere reports whether the same JWT is there. A newer one is an error, and so is a file that
-// can't be read: it is not replaced. A file whose text is no JWT is replaced.
+// can't be read: it is not replaced. A file whose text is no JWT is replaced. Only the time of
+// issue is compared, as the policy of a server does.
 func (x *exporter) isThere(name string, e Entry) (bool, error) {
 	content, _, err := jwtstore.ReadFile(x.path(name), jwtstore.Stamp{})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +141,8 @@ func (x *exporter) path(name string) string {
 }
 
 // replaceFile writes a file, synced before it gets its name. A reader sees the old content or the
-// new one.
+// new one. Its mode is 0644: a JWT is public. A temp file that a kill left behind is not removed
+// later.
 func replaceFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -143,7 +164,7 @@ func replaceFile(path string, content []byte) error {
 }
 
 // ExportPack writes every JWT of a Source as a line of a pack. An account that has several JWTs has
-// as many lines.
+// as many lines. to is not closed. The lines are in the order of the Source.
 func ExportPack(
 	ctx context.Context, from Source, to io.Writer, p *Progress,
 ) (done Exported, err error) {

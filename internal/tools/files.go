@@ -18,6 +18,7 @@ import (
 )
 
 var (
+	// They are why something is no Entry with a JWT. Faults have their texts.
 	errEmpty    = errors.New("it is empty")
 	errCircle   = errors.New("a symbolic link leads back to where it is")
 	errPackLine = errors.New("the line is not one key and one JWT")
@@ -30,11 +31,19 @@ var (
 //	AB…YZ.jwt, YZ/AB…YZ.jwt        flat and sharded, accounts and activation tokens
 //	accounts/<name>/<name>.jwt     of nsc, if there is a file .nsc
 //	<anything>.jwt                 whatever it is, at any depth
+//
+// It is listed once, by openDirectory, and is then only read.
 type directory struct {
-	root      string
-	files     []path
-	faults    []Entry           // directories that can't be read
-	journaled map[string][]byte // by name: what the journal of a store has, and its files not yet
+	// root is the directory; below a folder of several stores of nsc, the one store that it has.
+	root string
+	// files are in the order in which Each reads them.
+	files []path
+	// faults are directories that can't be read. Each has them first, so that a long run says it at
+	// once.
+	faults []Entry
+	// journaled is, by key or hash, what the journal of a store has and its files do not have yet:
+	// the JWT, or nil for a deletion.
+	journaled map[string][]byte
 }
 
 // path is a file of a directory, or a JWT that will be one. name is the key or hash that its name
@@ -42,7 +51,9 @@ type directory struct {
 type path struct{ place, name string }
 
 // openDirectory lists a directory. The files are read by Each, so one that comes later is left out.
-// If it is the store of an account server, its journal has what the files do not have yet.
+// If it is the store of an account server, its journal has what the files do not have yet. A
+// running server goes on writing. What it commits after this call is not in the Source, and a file
+// that it replaces is read as it is then.
 func openDirectory(root string) (Source, error) {
 	d := &directory{root: filepath.Clean(root)}
 	isNSC, err := d.findNSC()
@@ -78,7 +89,7 @@ func (d *directory) sort() {
 
 // findNSC reports whether it is the folder in which nsc keeps an operator, or the one above it,
 // which becomes the root then. The folder above those of several operators is an error: their
-// accounts do not belong together.
+// accounts do not belong together. nsc marks the folder of an operator with an empty file .nsc.
 func (d *directory) findNSC() (bool, error) {
 	if isFile(filepath.Join(d.root, ".nsc")) {
 		return true, nil
@@ -99,6 +110,7 @@ func (d *directory) findNSC() (bool, error) {
 }
 
 // operator returns the path of the operator's JWT in a folder of nsc, "" if it is no such folder.
+// nsc names that file after the folder, as in Acme/Acme.jwt.
 func (d *directory) operator() string {
 	file := filepath.Join(d.root, filepath.Base(d.root)+".jwt")
 	if !isFile(filepath.Join(d.root, ".nsc")) || !isFile(file) {
@@ -115,22 +127,26 @@ func OperatorOf(s Source) string {
 	return ""
 }
 
-// escapeGlob returns the pattern of filepath.Glob that matches this path only.
+// escapeGlob returns the pattern of filepath.Glob that matches this path only. A path of the user
+// may have [ or * in it.
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// isFile reports whether there is a regular file.
+// isFile reports whether there is a regular file. A symbolic link to one is one.
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
 }
 
 // list adds the files of a directory below the root, and of those in it. Symbolic links are
-// followed. above are the directories that lead there: one that is in itself ends.
+// followed. above are the directories that lead there: one that is in itself ends. below is
+// relative to the root; "" is the root. What can't be listed is a fault, and the rest is listed all
+// the same.
 func (d *directory) list(below string, isNSC bool, above []fs.FileInfo) {
 	at := filepath.Join(d.root, below)
 	info, err := os.Stat(at)
+	// The same directory under two names is no fault, only one that contains itself.
 	isSame := func(other fs.FileInfo) bool { return os.SameFile(info, other) }
 	if err == nil && slices.ContainsFunc(above, isSame) {
 		err = errCircle
@@ -156,7 +172,8 @@ func (d *directory) list(below string, isNSC bool, above []fs.FileInfo) {
 }
 
 // isDirectory reports whether something is a directory, or a symbolic link to one or to nothing
-// that can be read. A link with the name of a file is a file.
+// that can be read. A link with the name of a file is a file. What can't be read is taken for a
+// directory, so that list says why.
 func (d *directory) isDirectory(path string, e fs.DirEntry) bool {
 	if e.Type()&fs.ModeSymlink == 0 {
 		return e.IsDir()
@@ -169,14 +186,16 @@ func (d *directory) isDirectory(path string, e fs.DirEntry) bool {
 }
 
 // isNSCAccount reports whether nsc keeps the JWT of an account at a path below the operator's
-// folder. Others that end in .jwt there are of the operator and of users.
+// folder. Others that end in .jwt there are of the operator and of users. The path is
+// accounts/<name>/<name>.jwt.
 func isNSCAccount(at string) bool {
 	parts := strings.Split(at, string(filepath.Separator))
 	return len(parts) == 3 && parts[0] == "accounts" && parts[2] == parts[1]+".jwt"
 }
 
 // add adds a file, unless the journal has a later change. nsc names files after accounts, and a
-// name may look like a key: it says none.
+// name may look like a key: it says none. at is relative to the root, and decides by its last two
+// parts whether it names a key.
 func (d *directory) add(at string, isNSC bool) {
 	name, _ := jwtstore.KeyOf(at)
 	if isNSC {
@@ -187,10 +206,10 @@ func (d *directory) add(at string, isNSC bool) {
 	}
 }
 
-// Len implements Source.
+// Len implements Source. It is exact, since the files are listed.
 func (d *directory) Len() int { return len(d.faults) + len(d.files) }
 
-// Each implements Source.
+// Each implements Source. One file is in memory at a time.
 func (d *directory) Each(ctx context.Context, take func(Entry) error) error {
 	for _, e := range d.faults {
 		if err := take(e); err != nil {
@@ -208,7 +227,8 @@ func (d *directory) Each(ctx context.Context, take func(Entry) error) error {
 	return nil
 }
 
-// read reads a file, or takes what the journal has of it. In the journal, nil is a deletion.
+// read reads a file, or takes what the journal has of it. In the journal, nil is a deletion. A file
+// that is gone by now is an Entry with fs.ErrNotExist.
 func (d *directory) read(f path) Entry {
 	if token := d.journaled[f.name]; token != nil {
 		return newEntry(f.place, f.name, token)
@@ -227,7 +247,8 @@ type entries []Entry
 // about a gigabyte.
 const maxPackBytes = 4 << 30
 
-// openFile reads a file with a JWT, or with a pack. It is a pack if its first line is one.
+// openFile reads a file with a JWT, or with a pack. It is a pack if its first line is one. A pack
+// without a good first line is taken for one JWT, and is a fault then.
 func openFile(place string) (Source, error) {
 	info, err := os.Stat(place)
 	if err == nil && (info.Size() > maxPackBytes || !info.Mode().IsRegular()) {
@@ -247,7 +268,8 @@ func openFile(place string) (Source, error) {
 	return entries{newEntry(place, "", content)}, nil
 }
 
-// packEntries returns the entries of a pack.
+// packEntries returns the entries of a pack. Each line is an Entry, also one that is no line of a
+// pack. Empty lines are left out.
 func packEntries(place string, content []byte) (all entries) {
 	lines := bufio.NewScanner(bytes.NewReader(content))
 	lines.Buffer(nil, len(content)+1)
@@ -259,7 +281,8 @@ func packEntries(place string, content []byte) (all entries) {
 	return all
 }
 
-// packEntry returns the Entry of a line of a pack. It keeps nothing of line.
+// packEntry returns the Entry of a line of a pack. It keeps nothing of line. The form is "<key or
+// hash>|<JWT>", as accounts.CutPackLine reads it.
 func packEntry(place string, line []byte) Entry {
 	key, token, ok := accounts.CutPackLine(bytes.Clone(line))
 	if !ok || !jwtstore.IsName(key) {

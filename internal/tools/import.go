@@ -20,13 +20,19 @@ const maxPosts = 16
 
 // Imported is what an import has done.
 type Imported struct {
-	Stored   int     // that the server has stored
-	Same     int     // that it had stored already
-	Warnings []Fault // what it has stored and warned of
-	Faults   []Fault // what it has not taken, and what can't be read
+	// Stored counts what the server has stored now.
+	Stored int
+	// Same counts those whose very JWT it had already. Nothing was sent for them.
+	Same int
+	// Warnings are of JWTs that are stored all the same.
+	Warnings []Fault
+	// Faults are what the server has not taken, and what can't be read. An import goes on after
+	// them.
+	Faults []Fault
 }
 
-// importer is one import.
+// importer is one import. to and progress may be used from any goroutine. stored is read only once
+// pushes begin.
 type importer struct {
 	to       *Client
 	progress *Progress
@@ -70,7 +76,8 @@ func Import(ctx context.Context, from Source, to *Client, p *Progress) (Imported
 }
 
 // take sends an Entry, if it can be an account, and keeps a token for later. It waits if maxPosts
-// are on their way. The error is why there is no use in further ones.
+// are on their way. The error is why there is no use in further ones. It is called from one
+// goroutine. An Entry with an error is a Fault at once.
 func (i *importer) take(ctx context.Context, e Entry) error {
 	i.mu.Lock()
 	fatal := i.fatal
@@ -94,7 +101,8 @@ func (i *importer) take(ctx context.Context, e Entry) error {
 var errStopped = errors.New("nothing more is sent")
 
 // post sends an account or a token, and counts what becomes of it. A push waits for no nats-server
-// (wait=0s): there are too many.
+// (wait=0s): there are too many. It is called from up to maxPosts goroutines for accounts, and one
+// by one for tokens.
 func (i *importer) post(ctx context.Context, e Entry) {
 	path := pathActivations
 	if !e.IsToken() {
@@ -116,7 +124,8 @@ func (i *importer) post(ctx context.Context, e Entry) {
 }
 
 // isStored reports whether the server has stored this very JWT. If it does not say, the JWT is
-// pushed.
+// pushed. Only accounts that were listed at the start are asked for: an empty server gets no such
+// requests.
 func (i *importer) isStored(ctx context.Context, key, etag string) bool {
 	if !i.stored[key] {
 		return false
@@ -126,7 +135,7 @@ func (i *importer) isStored(ctx context.Context, key, etag string) bool {
 }
 
 // judge counts what the server has said of an Entry, or ends the import if it would say that of
-// all.
+// all. 409 and 400 are about one JWT and are counted as refused. a is not set if err is.
 func (i *importer) judge(ctx context.Context, e Entry, a answer, err error) {
 	switch {
 	case ctx.Err() != nil: // it may be stored or not: the next import finds out
@@ -142,7 +151,7 @@ func (i *importer) judge(ctx context.Context, e Entry, a answer, err error) {
 	}
 }
 
-// stop ends the import. The first reason counts.
+// stop ends the import. The first reason counts. Pushes that are on their way end by themselves.
 func (i *importer) stop(why error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -151,7 +160,7 @@ func (i *importer) stop(why error) {
 	}
 }
 
-// count adds one to a counter of done.
+// count adds one to a counter of done. The counter is a field of i.done.
 func (i *importer) count(n *int) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -159,7 +168,7 @@ func (i *importer) count(n *int) {
 	i.progress.Add()
 }
 
-// note adds a fault. The Entry is done.
+// note adds a fault. The Entry is done. code is stable, as that of every Fault.
 func (i *importer) note(e Entry, code string, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -171,7 +180,8 @@ func (i *importer) note(e Entry, code string, err error) {
 const importWarning = "import of "
 
 // warn takes the warnings of an answer, which follow its first line. What it says of imports is
-// kept for askAgain.
+// kept for askAgain. A line is like "warning: import of service "orders" from ACNW4GQZ6T5Y: the
+// account does not export it".
 func (i *importer) warn(e Entry, text string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -189,7 +199,8 @@ func (i *importer) warn(e Entry, text string) {
 }
 
 // askAgain adds the warnings of imports that still do nothing: the accounts that they are from may
-// have come later. If the server does not say, what it has said before counts.
+// have come later. If the server does not say, what it has said before counts. It asks one account
+// after the other, in the order of their keys, and does so also for an import that has ended early.
 func (i *importer) askAgain(ctx context.Context) {
 	for _, key := range slices.Sorted(maps.Keys(i.imports)) {
 		before := i.imports[key]

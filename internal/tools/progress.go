@@ -19,8 +19,10 @@ const (
 // Progress tells how far a command is: as a bar on a terminal, as a line now and then elsewhere.
 // The zero Progress tells nothing. Add and End may be called from any goroutine.
 type Progress struct {
-	Out   io.Writer // nil: nothing is told
-	Total int       // 0: it is not known
+	// Out is where it is told, as a rule standard error; nil tells nothing.
+	Out io.Writer
+	// Total is how many there will be; 0 means that it is not known, and only what is done is told.
+	Total int
 
 	mu    sync.Mutex // guards what follows
 	done  int
@@ -29,7 +31,8 @@ type Progress struct {
 	bar   bool      // a bar is on the line
 }
 
-// Add counts one more, and writes how far it is if that was long ago.
+// Add counts one more, and writes how far it is if that was long ago. It writes nothing in the
+// first interval, so a short run shows nothing.
 func (p *Progress) Add() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -38,6 +41,7 @@ func (p *Progress) Add() {
 		p.begun, p.told = now, now
 	}
 	interval := lineInterval
+	// A file or a pipe gets lines, which can be read later.
 	terminal := isTerminal(p.Out)
 	if terminal {
 		interval = barInterval
@@ -53,7 +57,7 @@ func (p *Progress) Add() {
 	}
 }
 
-// End takes the bar away.
+// End takes the bar away. It must be called before the results are written to the same terminal.
 func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +68,7 @@ func (p *Progress) End() {
 }
 
 // lineLocked returns how far it is. The time that is left is that of those done, for the rest. p.mu
-// must be held, and p.done is not 0.
+// must be held, and p.done is not 0. Example: "[#######          ] 250 of 1000, 25 %, 12s left".
 func (p *Progress) lineLocked(now time.Time, bar bool) string {
 	if p.Total == 0 {
 		return fmt.Sprintf("%d done", p.done)
@@ -78,7 +82,8 @@ func (p *Progress) lineLocked(now time.Time, bar bool) string {
 	return line + ", " + left.Round(time.Second).String() + " left"
 }
 
-// isTerminal reports whether a bar can be drawn: a line is overwritten for it.
+// isTerminal reports whether a bar can be drawn: a line is overwritten for it. TERM=dumb is a
+// terminal that can't move its cursor.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("TERM") == "dumb" {

@@ -56,17 +56,24 @@ type Source interface {
 
 // Entry is one JWT of a Source.
 type Entry struct {
-	Place string // where it is: the path of a file, the line of a pack, a URL; any text
-	Name  string // the key or hash that the name of the file or the line says; "": none
-	JWT   []byte // without what may stand around it; nil if Err is set
-	Err   error  // why it can't be read
+	// Place is where it is, for people: the path of a file, "pack.txt, line 3" or a URL. It may
+	// have any text, so it is quoted where it is shown.
+	Place string
+	// Name is the key or hash that the name of the file or the line says. "" means that it says
+	// none, as for a file of nsc.
+	Name string
+	// JWT is the token alone, without space or the lines of nsc around it. It is nil if Err is set.
+	JWT []byte
+	// Err is why it can't be read; nil if JWT is set.
+	Err error
 }
 
 // IsToken reports whether the Entry is an activation token.
 func (e Entry) IsToken() bool { return trust.IsActivationHash(e.Name) }
 
 // newEntry returns the Entry of a text, which may be a bare JWT, or one that is decorated as nsc
-// does.
+// does. text is not kept if it is decorated, and kept if it is not. A private key in it is an
+// error.
 func newEntry(place, name string, text []byte) Entry {
 	token, err := trust.Bare(text)
 	if err == nil && len(token) == 0 {
@@ -78,15 +85,19 @@ func newEntry(place, name string, text []byte) Entry {
 	return Entry{Place: place, Name: name, JWT: token}
 }
 
-// sum identifies a JWT: two Entries with the same sum have the same one.
+// sum identifies a JWT: two Entries with the same sum have the same one. It is the identity of
+// bytes: the same claims that were issued anew have another sum.
 func (e Entry) sum() [sha256.Size]byte { return sha256.Sum256(bytes.TrimSpace(e.JWT)) }
 
-// etag returns the ETag that an account server gives the JWT of an account, to ask for it by.
+// etag returns the ETag that an account server gives the JWT of an account, to ask for it by. It is
+// the header ETag of a GET, with its quotes. The token must be that of head.
 func (e Entry) etag(head trust.Head) string { return accounts.NewAccount(e.JWT, head).ETag }
 
 // check returns the name under which an Entry can be kept, which is its key or hash, and for an
 // account the head of its JWT. It verifies no signature. The error is why it is no JWT of an
-// account or an activation token, or that its name is another one.
+// account or an activation token, or that its name is another one. For a file the check of its name
+// comes last, so that head is set with errMisnamed too. A token's name is taken as it is: it has
+// been checked to be a hash.
 func (e Entry) check() (name string, head trust.Head, err error) {
 	switch {
 	case e.Err != nil:
@@ -104,7 +115,7 @@ func (e Entry) check() (name string, head trust.Head, err error) {
 }
 
 // checkName returns an error if the name of a file is the key of another account. A file without a
-// key in its name may have any account.
+// key in its name may have any account. The error has the account's key, and wraps errMisnamed.
 func (e Entry) checkName(head trust.Head) error {
 	if e.Name != "" && e.Name != head.Subject {
 		return fmt.Errorf("%w, which is that of %.56q", errMisnamed, head.Subject)
@@ -116,7 +127,9 @@ func (e Entry) checkName(head trust.Head) error {
 var errMisnamed = errors.New("its name is the key of another account than its JWT is")
 
 // Open returns the Source at a URL, in a directory or in a file. access counts for a URL only. What
-// is in a Source is read by Each: the error is that there is none.
+// is in a Source is read by Each: the error is that there is none. where begins with http:// or
+// https:// for a server; anything else is a path. Symbolic links are followed. A directory is
+// listed here, and no file in it is opened.
 func Open(where string, access Access) (Source, error) {
 	if IsURL(where) {
 		return NewClient(where, access)
@@ -136,12 +149,16 @@ func IsURL(where string) bool {
 	return strings.HasPrefix(where, "http://") || strings.HasPrefix(where, "https://")
 }
 
-// Fault is something that is wrong with an Entry.
+// Fault is something that is wrong with an Entry. verify and diff print it as JSON.
 type Fault struct {
-	File    string `json:"file,omitempty"`    // Place of the Entry; any text
-	Account string `json:"account,omitempty"` // its key, if it is known
-	Code    string `json:"code"`              // a stable name
-	Reason  string `json:"reason"`            // for people, on one line
+	// File is the Place of the Entry; any text.
+	File string `json:"file,omitempty"`
+	// Account is the key of the account, "" if it is not known.
+	Account string `json:"account,omitempty"`
+	// Code is a stable name for programs, such as "expired": see codeUnreadable and those after it.
+	Code string `json:"code"`
+	// Reason is for people. It is on one line and quoted already.
+	Reason string `json:"reason"`
 }
 
 // String returns the line about a fault.
@@ -160,7 +177,8 @@ func (e Entry) fault(code string, err error) Fault {
 	return f
 }
 
-// oneLine joins the lines of a text.
+// oneLine joins the lines of a text. Space of any kind becomes one blank: a server's answer has
+// line ends, and a line is what a fault has.
 func oneLine(text string) string {
 	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
 	return strings.Join(strings.Fields(text), " ")

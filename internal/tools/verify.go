@@ -16,10 +16,13 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Verified is what is wrong with the JWTs of a Source.
+// Verified is what is wrong with the JWTs of a Source. The command verify prints it as JSON or as
+// lines.
 type Verified struct {
-	JWTs     int     `json:"jwts"`     // that were read
-	Accounts int     `json:"accounts"` // that have a good one
+	// JWTs counts those that could be read, good or not.
+	JWTs int `json:"jwts"`
+	// Accounts counts those that have at least one JWT that the operator has signed.
+	Accounts int     `json:"accounts"`
 	Faults   []Fault `json:"faults"`
 }
 
@@ -30,18 +33,21 @@ const (
 	codeUnsigned   = "unsigned"   // no key of the operator has signed it
 	codeMisnamed   = "misnamed"   // the file has not the name of the account
 	codeDuplicate  = "duplicate"  // two files have JWTs of one account
-	codeExpired    = "expired"
-	codeEarly      = "not_yet_valid"
-	codeRefused    = "refused"  // nats-servers refuse the claims
-	codeDangling   = "dangling" // an import does nothing
+	// Its times are those of the claims, compared with the clock of this machine.
+	codeExpired  = "expired"
+	codeEarly    = "not_yet_valid"
+	codeRefused  = "refused"  // nats-servers refuse the claims
+	codeDangling = "dangling" // an import does nothing
 )
 
 // verifier checks the JWTs of one Source.
 type verifier struct {
-	operators trust.Operators // none: any signature counts
+	// operators may have signed; with none of them any signature counts.
+	operators trust.Operators
 	now       time.Time
 	found     Verified
-	accounts  map[string]*verified // by key: the newest
+	// accounts has by key the newest JWT of each account.
+	accounts map[string]*verified
 }
 
 // verified is an account with a good JWT. Only what checkImports needs of the claims is kept: a
@@ -55,7 +61,9 @@ type verified struct {
 
 // Verify finds what is wrong with the JWTs of a Source, each by itself and all together. operators
 // are those that may sign; without any, a signature must only be that of the issuer. The error is
-// that of the Source. What was found until then is returned with it.
+// that of the Source. What was found until then is returned with it. found.Faults is never nil, so
+// that it is [] in JSON. Its order is that of the Source; what is wrong with imports follows, by
+// account.
 func Verify(
 	ctx context.Context, from Source, operators trust.Operators, now time.Time, p *Progress,
 ) (Verified, error) {
@@ -78,7 +86,8 @@ func (v *verifier) add(e Entry, code string, err error) {
 }
 
 // check finds what is wrong with one JWT by itself. A JWT that is damaged, or not signed by an
-// operator, is told only that: what else it says does not matter.
+// operator, is told only that: what else it says does not matter. trust.Verify checks the signature
+// of the issuer that the JWT names; the operators are asked whether that issuer is theirs.
 func (v *verifier) check(e Entry) {
 	if e.Err != nil {
 		v.add(e, codeOf(e.Err), e.Err)
@@ -108,7 +117,8 @@ func (v *verifier) check(e Entry) {
 	v.keep(e, claims)
 }
 
-// codeOf returns the code of why there is no JWT in an Entry.
+// codeOf returns the code of why there is no JWT in an Entry. What is there and is no JWT is
+// damaged; what the system does not let us read is unreadable.
 func codeOf(err error) string {
 	for _, what := range []error{errEmpty, errPackLine, trust.ErrPrivateKey} {
 		if errors.Is(err, what) {
@@ -119,7 +129,8 @@ func codeOf(err error) string {
 }
 
 // checkToken finds what is wrong with an activation token. Whether its issuer may give it is not
-// checked: that depends on the claims of the account at each time.
+// checked: that depends on the claims of the account at each time. Its name is the hash of its
+// issuer, the account that it is for, and the subject: jwt.ActivationClaims.HashID.
 func (v *verifier) checkToken(e Entry) {
 	grant, err := jwt.DecodeActivationClaims(string(e.JWT))
 	if err != nil {
@@ -134,6 +145,8 @@ func (v *verifier) checkToken(e Entry) {
 }
 
 // checkPlace adds a fault unless a file has the name of its account, where a server looks for it.
+// The key must be the name of the file, and in a sharded store the directory must be its last two
+// characters.
 func (v *verifier) checkPlace(e Entry, head trust.Head) {
 	if err := e.checkName(head); err != nil {
 		v.add(e, codeMisnamed, err)
@@ -147,7 +160,8 @@ func (v *verifier) checkPlace(e Entry, head trust.Head) {
 	}
 }
 
-// checkTimes adds a fault unless a JWT is valid at v.now.
+// checkTimes adds a fault unless a JWT is valid at v.now. An exp or nbf of 0 is none. Both are in
+// seconds since 1970.
 func (v *verifier) checkTimes(e Entry, c *jwt.ClaimsData) {
 	if c.Expires > 0 && c.Expires <= v.now.Unix() {
 		v.add(e, codeExpired, errors.New("it has expired on "+claimdiff.Time(c.Expires)))
@@ -157,7 +171,8 @@ func (v *verifier) checkTimes(e Entry, c *jwt.ClaimsData) {
 	}
 }
 
-// checkClaims adds a fault for each reason why nats-servers do not take the claims.
+// checkClaims adds a fault for each reason why nats-servers do not take the claims. The system
+// account has rules of its own; without operators none is known.
 func (v *verifier) checkClaims(e Entry, c *jwt.AccountClaims) {
 	v.checkTimes(e, &c.ClaimsData)
 	isSystem := v.operators.NameSystemAccount(c.Subject)
@@ -167,7 +182,8 @@ func (v *verifier) checkClaims(e Entry, c *jwt.AccountClaims) {
 }
 
 // blocking returns why every nats-server refuses claims, apart from their times. Validate is kept
-// from panicking at a null export.
+// from panicking at a null export. Issues that do not block are warnings of the library. Times have
+// codes of their own.
 func blocking(c *jwt.AccountClaims) (found []error) {
 	for _, e := range c.Exports {
 		if e == nil {
@@ -184,7 +200,8 @@ func blocking(c *jwt.AccountClaims) (found []error) {
 	return found
 }
 
-// keep keeps what others need of an account. Of two JWTs of it the newest counts.
+// keep keeps what others need of an account. Of two JWTs of it the newest counts. The token is
+// dropped: with a million accounts it would be most of the memory.
 func (v *verifier) keep(e Entry, c *jwt.AccountClaims) {
 	now := &verified{entry: e, issuedAt: c.IssuedAt}
 	now.exporter = jwt.NewAccountClaims(c.Subject)
@@ -210,7 +227,8 @@ func (v *verifier) keep(e Entry, c *jwt.AccountClaims) {
 }
 
 // checkImports adds a fault for each import of something that no account of the Source exports to
-// the account. It is called when all JWTs were read.
+// the account. It is called when all JWTs were read. An exporter that is not in the Source counts
+// as one that exports nothing, also if a server has it.
 func (v *verifier) checkImports() {
 	exporter := func(key string) *jwt.AccountClaims {
 		if a := v.accounts[key]; a != nil {
