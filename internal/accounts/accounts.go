@@ -87,6 +87,8 @@ type Origin struct {
 	File bool
 	// Broadcast is set for what every connected nats-server has heard as well.
 	Broadcast bool
+	// ByHand is set for a revision of the bucket that no account server has written.
+	ByHand bool
 }
 
 // The ways in. The journal names them, and the audit log all but KindNotify and KindReassert.

@@ -189,7 +189,7 @@ func (c *catalog) recordStored(o *offer, seq uint64) *Account {
 		token: o.JWT,
 	}
 	// A bucket has many accounts for which no client of this server asks.
-	if !o.from.byRevision() || c.verdicts.get(o.Key) != nil {
+	if !o.from.ByRevision() || c.verdicts.get(o.Key) != nil {
 		c.verdicts.put(o.Key, v)
 	}
 	return v.Found

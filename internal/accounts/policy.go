@@ -44,11 +44,11 @@ func (o Origin) reasserts() bool { return o.Kind == KindNATS }
 func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
 
 // isLenient reports whether the claims may be any that an operator has signed, at any time.
-func (o Origin) isLenient() bool { return o.File || o.byRevision() }
+func (o Origin) isLenient() bool { return o.File || o.ByRevision() }
 
-// byRevision reports whether the bucket says what comes after what. Another server has decided
+// ByRevision reports whether the bucket says what comes after what. Another server has decided
 // about it.
-func (o Origin) byRevision() bool { return o.Kind == KindKV }
+func (o Origin) ByRevision() bool { return o.Kind == KindKV && !o.ByHand }
 
 // offer is a JWT that Put decides about.
 type offer struct {
@@ -157,7 +157,7 @@ func checkSize(p *policy, o *offer) error {
 // checkAhead refuses an iat that is too far ahead of the clock. The clock of the server that has
 // written a revision of the bucket counts.
 func checkAhead(p *policy, o *offer) error {
-	if o.from.byRevision() {
+	if o.from.ByRevision() {
 		return nil
 	}
 	return CheckAhead(o.IssuedAt, p.now())
@@ -206,7 +206,7 @@ func checkSignature(_ *policy, o *offer) error { return o.verify() }
 // version 1 JWT is not signed.
 func checkSameClaims(_ *policy, o *offer) error {
 	served := o.current.served
-	if served != nil && bytes.Equal(served.Payload, o.Payload) && !o.from.byRevision() {
+	if served != nil && bytes.Equal(served.Payload, o.Payload) && !o.from.ByRevision() {
 		return errSame // of the bucket all servers have the same bytes
 	}
 	return nil
@@ -257,7 +257,7 @@ func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 // checkNewer returns an error if an offer would take the account back to an older version, or if it
 // was deleted. A file brings back what was deleted.
 func checkNewer(p *policy, o *offer) error {
-	if o.from.byRevision() {
+	if o.from.ByRevision() {
 		return nil
 	}
 	var older error

@@ -137,7 +137,7 @@ func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	if changedBefore {
 		r.Announcer.Contested(o.Key)
 	}
-	if o.from.Broadcast && (!changedBefore || o.from.byRevision()) {
+	if o.from.Broadcast && (!changedBefore || o.from.ByRevision()) {
 		r.Announcer.Heard(o.Key, seq)
 	} else {
 		// Of two changes in a row a nats-server may have heard the second one first.

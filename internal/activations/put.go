@@ -57,7 +57,7 @@ func (r *Registry) put(
 	ctx context.Context, token []byte, from accounts.Origin,
 ) (t *Token, err error) {
 	// The server that has written a revision of the bucket has decided about it.
-	isDecided := from.Kind == accounts.KindKV
+	isDecided := from.ByRevision()
 	// The size comes first, because decoding takes time and memory.
 	if len(token) > maxTokenBytes && !from.File && !isDecided {
 		return nil, ErrTooLarge
@@ -134,7 +134,7 @@ func (r *Registry) compare(
 	if !from.Peer && !from.File && trust.IsRespelled(t.JWT, t.claims.Version) {
 		return floor, fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)
 	}
-	if from.Kind == accounts.KindKV {
+	if from.ByRevision() {
 		return floor.After(t.IssuedAt, t.Hash), nil
 	}
 	return floor.After(t.IssuedAt, t.Hash),

@@ -4,27 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"sync"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
-// revisionKey is the key of an applied in the context of a Put or Delete.
-type revisionKey struct{}
+// appliedKey is the key of an applied in the context of a Put or Delete.
+type appliedKey struct{}
 
-// replacedKey is the key of the hashes that the value of a revision has replaced of its second.
-type replacedKey struct{}
-
-// applied is the revision that a Put or Delete is of. With again it is applied also if it was
-// before: the directory has something else.
+// applied is the revision that a Put or Delete is of.
 type applied struct {
-	seq   uint64
-	again bool
+	revision
+	again bool // also if it was applied before: the directory has something else
 }
 
 // applier puts revisions of the bucket into the directory. Each goes through the policy, which
@@ -75,18 +71,19 @@ func (a *applier) apply(ctx context.Context, r revision) (refused bool, err erro
 		a.refused.set(r.key, false) // what this server has pushed itself
 		return false, nil
 	}
-	return a.applyAs(ctx, r, applied{seq: r.seq})
+	return a.applyAs(ctx, applied{revision: r})
 }
 
 // applyAs is apply, also for a revision that was applied before.
-func (a *applier) applyAs(ctx context.Context, r revision, as applied) (refused bool, err error) {
-	ctx = context.WithValue(ctx, revisionKey{}, as)
-	ctx = context.WithValue(ctx, replacedKey{}, r.replaced())
+func (a *applier) applyAs(ctx context.Context, r applied) (refused bool, err error) {
+	ctx = context.WithValue(ctx, appliedKey{}, r)
 	from := accounts.Origin{Kind: accounts.KindKV, Peer: true, Broadcast: true,
-		User: r.header.Get(headerUser)}
+		ByHand: !r.isOfServer(), User: r.header.Get(headerUser)}
 	switch {
 	case trust.IsActivationHash(r.key):
-		_, _, err = a.tokens.Put(ctx, r.value, from)
+		if err = activations.Check(r.key, r.value); err == nil {
+			_, _, err = a.tokens.Put(ctx, r.value, from)
+		}
 	case r.isTombstone():
 		err = a.accounts.Replace(ctx, r.key, r.value, from)
 	default:
@@ -122,13 +119,12 @@ func (a *applier) put(ctx context.Context, key string, jwt []byte, allow allowPu
 	seq, err := a.dir.Put(ctx, key, accounts.KindKV, jwt,
 		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
 			var ok bool
-			if undo, ok = a.revisions.begin(key, appliedOf(ctx)); !ok {
+			r := appliedOf(ctx)
+			if undo, ok = a.revisions.begin(key, r.seq, r.again); !ok {
 				return v, accounts.ErrSuperseded
 			}
 			v, err = allow(now)
-			if told, is := ctx.Value(replacedKey{}).(iter.Seq[jwtstore.Hash]); is {
-				v.Floor = v.Floor.WithReplaced(told)
-			}
+			v.Floor = v.Floor.WithReplaced(r.replaced())
 			isAllowed = err == nil
 			return v, err
 		})
@@ -144,7 +140,8 @@ func (a *applier) delete(ctx context.Context, key string, allow allowDelete) (ui
 	seq, err := a.dir.PutTombstone(ctx, key, accounts.KindKV,
 		func(now jwtstore.Stored) (tombstone []byte, err error) {
 			var ok bool
-			if undo, ok = a.revisions.begin(key, appliedOf(ctx)); !ok {
+			r := appliedOf(ctx)
+			if undo, ok = a.revisions.begin(key, r.seq, r.again); !ok {
 				return nil, accounts.ErrSuperseded
 			}
 			tombstone, err = allow(now)
@@ -159,6 +156,6 @@ func (a *applier) delete(ctx context.Context, key string, allow allowDelete) (ui
 
 // appliedOf returns the revision that a Put or Delete is of.
 func appliedOf(ctx context.Context) applied {
-	as, _ := ctx.Value(revisionKey{}).(applied)
-	return as
+	r, _ := ctx.Value(appliedKey{}).(applied)
+	return r
 }

@@ -210,7 +210,7 @@ func (s *Store) Serve(ctx context.Context, nc *nats.Conn) { s.follower.serve(ctx
 
 // TrustIsNew says that the operators are others than before. What was refused is compared once
 // more.
-func (s *Store) TrustIsNew() { s.follower.isTrustNew.Store(true) }
+func (s *Store) TrustIsNew() { s.follower.mustCompare.Store(true) }
 
 // ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync,
 // until ctx ends. If they are other servers than those of this system account none of them answers:

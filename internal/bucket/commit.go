@@ -278,7 +278,7 @@ func (t *trial) commitOver(
 		setReplaced(h, floor)
 		var err error
 		if revision, err = t.stream.publish(ctx, nc, t.key, h, value, last.seq); err == nil {
-			undo, _ = t.applier.revisions.begin(t.key, applied{seq: revision})
+			undo, _ = t.applier.revisions.begin(t.key, revision, false)
 		}
 		return err
 	})

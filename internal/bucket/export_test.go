@@ -15,6 +15,9 @@ func (s *Store) Play(nc *nats.Conn) {
 // BucketID returns the id of the bucket that was read.
 func (s *Store) BucketID() string { return s.revisions.now().ID }
 
+// Keys is how many the bucket had when it was last asked.
+func (s *Store) Keys() int64 { return s.follower.keys.Load() }
+
 // Revisions lets a test record revisions as if they were applied.
 type Revisions struct{ r *revisions }
 
@@ -25,7 +28,7 @@ func NewRevisions(dir string) Revisions {
 
 // Begin records one, and reports whether it is later than what was recorded of the key.
 func (r Revisions) Begin(key string, seq uint64) bool {
-	_, ok := r.r.begin(key, applied{seq: seq})
+	_, ok := r.r.begin(key, seq, false)
 	return ok
 }
 

@@ -49,8 +49,8 @@ const (
 // errOther ends a session whose bucket has become another one.
 var errOther = errors.New("the bucket is another one than before")
 
-// errTrustIsNew ends a session that has refused revisions which may be good now.
-var errTrustIsNew = errors.New("the operators are others than before")
+// errMustCompare ends a session of which everything must be compared once more.
+var errMustCompare = errors.New("everything must be compared again")
 
 // errChanged ends a session whose stream must be changed back.
 var errChanged = errors.New("another program has changed the stream's configuration")
@@ -74,8 +74,9 @@ type follower struct {
 	syncing *syncing
 	status  *status
 	log     *slog.Logger // limited
-	// isTrustNew asks for another comparison of everything.
-	isTrustNew atomic.Bool
+	// mustCompare asks for another comparison of everything.
+	mustCompare atomic.Bool
+	keys        atomic.Int64 // how many the bucket had when it was last asked
 	// lostSeen is since when the bucket ends before the cursor; zero: it does not.
 	lostSeen time.Time
 }
@@ -98,7 +99,7 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 			return
 		}
 		switch {
-		case errors.Is(err, errTrustIsNew):
+		case errors.Is(err, errMustCompare):
 			continue
 		case errors.Is(err, errRights):
 			return
@@ -160,9 +161,9 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 		f.applier.revisions.move(newCursor(i.id, i.State.LastSeq, end))
 	}
 	if kind != passNone {
-		f.isTrustNew.Store(false)
+		f.mustCompare.Store(false)
 		if err := ss.pass(kind); err != nil {
-			f.isTrustNew.Store(true)
+			f.mustCompare.Store(true)
 			return err
 		}
 	}
@@ -182,8 +183,8 @@ func (ss *session) follow() error {
 	go ss.watch(watch, stop)
 	ss.note()
 	for {
-		if ss.isTrustNew.Load() {
-			return errTrustIsNew
+		if ss.mustCompare.Load() {
+			return errMustCompare
 		}
 		ss.dir.FlushOver(maxUnflushed)
 		batch, err := c.nextBatch(watch)
@@ -237,11 +238,12 @@ func (ss *session) applyAll(batch []revision) error {
 func (ss *session) applyOne(r revision) error {
 	for {
 		var err error
-		switch {
-		case r.isMarker:
+		isRefused := r.isMarker
+		if !r.isMarker {
+			isRefused, err = ss.applier.apply(ss.ctx, r)
+		}
+		if err == nil && isRefused && !r.isOfServer() {
 			err = ss.restore(r)
-		default:
-			_, err = ss.applier.apply(ss.ctx, r)
 		}
 		if err == nil {
 			return nil
@@ -256,11 +258,13 @@ func (ss *session) applyOne(r revision) error {
 	}
 }
 
-// restore puts back what an administrator has deleted with another program.
+// restore puts back what an administrator has deleted or replaced with another program.
 func (ss *session) restore(r revision) error {
-	ss.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is a delete marker of another program: "+
-		"what is stored here is put back; delete accounts by an order of the operator",
-		logging.ShortKey(r.key), r.seq))
+	if r.isMarker {
+		ss.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is a delete marker of another program: "+
+			"what is stored here is put back; delete accounts by an order of the operator",
+			logging.ShortKey(r.key), r.seq))
+	}
 	return ss.settler.settle(ss.ctx, r.key, settleOptions{})
 }
 
@@ -271,6 +275,17 @@ func (ss *session) note() {
 		return
 	}
 	ss.stream.log.Info(fmt.Sprintf("the bucket %s has been read up to revision %d", ss.stream.bucket, seq))
+}
+
+// lacksKeys reports whether accounts are to be compared again, since the bucket has fewer keys than
+// before. No account server removes one: a limit did, which another program has set.
+func (f *follower) lacksKeys(i streamInfo) bool {
+	if had := f.keys.Swap(int64(i.State.Keys)); int64(i.State.Keys) < had {
+		f.log.Warn(fmt.Sprintf("the bucket %s has %d keys, and had %d: another program has removed some; "+
+			"what is stored here is put back", f.stream.bucket, i.State.Keys, had))
+		f.mustCompare.Store(true)
+	}
+	return f.mustCompare.Load()
 }
 
 // watch asks how far the stream is, and ends the session if it is another one, or no revision
@@ -301,6 +316,10 @@ func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		}
 		if ss.stream.isChanged(i) {
 			stop(errChanged)
+			return
+		}
+		if ss.lacksKeys(i) {
+			stop(errMustCompare)
 			return
 		}
 		if before != last || before == i.State.LastSeq {

@@ -67,7 +67,7 @@ func (ss *session) judge() (passKind, error) {
 		f.stream.log.Info(fmt.Sprintf("the bucket %s is read for the first time: "+
 			"it is compared with the directory", name))
 		return passFirst, nil
-	case f.status.isCaughtUp() && !f.isTrustNew.Load():
+	case f.status.isCaughtUp() && !f.lacksKeys(i):
 		return passNone, nil
 	}
 	return passStart, nil
@@ -121,6 +121,7 @@ func (ss *session) pass(kind passKind) error {
 	ss.applier.revisions.set(newCursor(ss.from.id, seq, ss.end))
 	ss.status.setFirst(false)
 	ss.status.setEnd(i.State.LastSeq)
+	ss.keys.Store(int64(i.State.Keys))
 	end, err := ss.stream.last(ss.ctx, ss.nc, ss.stream.prefix+">")
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)

@@ -58,22 +58,23 @@ func (r *revisions) has(key string, seq uint64) bool {
 }
 
 // begin records that a revision is applied now, and reports whether it is later than what was
-// applied before. The lock of the key in the directory must be held. undo takes that back.
-func (r *revisions) begin(key string, as applied) (undo func(), ok bool) {
+// applied before; with again it may be the same. The lock of the key in the directory must be held.
+// undo takes that back.
+func (r *revisions) begin(key string, seq uint64, again bool) (undo func(), ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	had, wasKnown := r.of[key]
-	if as.seq < had || as.seq == had && !as.again {
+	if seq < had || seq == had && !again {
 		return func() {}, false
 	}
 	if len(r.of) >= r.limit {
 		r.forgetLocked()
 	}
-	r.of[key] = as.seq
+	r.of[key] = seq
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.of[key] != as.seq {
+		if r.of[key] != seq {
 			return
 		}
 		if r.of[key] = had; !wasKnown {

@@ -78,7 +78,7 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 		case ours != nil && hashOf(ours) == hashOf(theirs.value):
 			return nil
 		case w.takes(theirs, ours, o):
-			refused, err := w.applier.applyAs(ctx, theirs, applied{seq: theirs.seq, again: true})
+			refused, err := w.applier.applyAs(ctx, applied{theirs, true})
 			if err == nil && !refused && o.done != nil {
 				o.done(true)
 			}
@@ -126,7 +126,7 @@ func (w *settler) offer(
 		return err
 	}
 	if expected > 0 { // otherwise the bucket has no earlier one, which could be applied later
-		w.applier.revisions.begin(key, applied{seq: seq})
+		w.applier.revisions.begin(key, seq, false)
 	}
 	if o.done != nil {
 		o.done(false)

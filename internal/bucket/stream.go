@@ -67,6 +67,7 @@ type streamInfo struct {
 	Cluster cluster         `json:"cluster"`
 	State   struct {
 		LastSeq uint64 `json:"last_seq"`
+		Keys    int    `json:"num_subjects"`
 	} `json:"state"`
 
 	id       string // of the bucket
