@@ -9,23 +9,29 @@ import (
 	"nats-account-server/internal/jwtstore"
 )
 
-// changesAtOnce is how many pending changes are read from the outbox at once.
+// changesAtOnce is how many pending changes are read from the outbox at once. The outbox is locked
+// while they are read.
 const changesAtOnce = 1000
 
 // maxScanned is how many accounts one answer of Accountz looks at, to find those with a name. With
-// more it has an After, and may have no accounts.
+// more it has an After, and may have no accounts. It bounds the time of a request with a prefix
+// that few names begin with.
 const maxScanned = 100_000
 
-// AccountQuery says which accounts are asked for.
+// AccountQuery says which accounts are asked for. Account excludes Pending and Incomplete, and
+// Pending excludes Incomplete.
 type AccountQuery struct {
-	Account string // one account, by its key; "" for all
-	Prefix  string // of the key or the name, in any case
-	Pending bool   // only those that some nats-server has not acknowledged
+	// Account is the key of one account; "" stands for all.
+	Account string
+	// Prefix begins the key or the name, in any case; "" begins all.
+	Prefix  string
+	Pending bool // only those that some nats-server has not acknowledged
 	// Incomplete: only those that a nats-server has acknowledged, and that are not wholly in effect
 	// there.
 	Incomplete bool
-	After      string // only those whose keys follow this one
-	Limit      int    // how many at most; more than 0
+	// After is a key: only accounts whose keys follow it are meant. "" begins at the first.
+	After string
+	Limit int // how many at most; more than 0
 }
 
 // Accountz is a part of the stored accounts, by key.
@@ -38,7 +44,8 @@ type Accountz struct {
 	After string `json:"after,omitempty"`
 }
 
-// Account is one stored account.
+// Account is one stored account. Keys of JSON never change. Issued and Expires are in UTC; Expires
+// is nil for "never".
 type Account struct {
 	Key     string     `json:"account"`
 	Name    string     `json:"name"`
@@ -47,21 +54,23 @@ type Account struct {
 	Issued  time.Time  `json:"issued"`
 	Expires *time.Time `json:"expires,omitempty"`
 	Imports int        `json:"imports"`
-	Pending bool       `json:"pending"` // some nats-server has not acknowledged it
+	// Pending says that some nats-server has not acknowledged its last change.
+	Pending bool `json:"pending"`
 	// State is "in effect", "incomplete", "pending", "refused", "expired" or "not served". Reason
 	// says why, or how far the delivery has got.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
 
 	// What follows is for the pages only. Exports is how many there are, if List has described the
-	// account.
+	// account. Delivery is how far the last change has got, for each nats-server.
 	Delivery accounts.Delivery `json:"-"`
 	Exports  int               `json:"-"`
 	Faults   []string          `json:"-"` // why imports do nothing
 }
 
 // Accountz describes stored accounts. It looks at a bounded number of them: if After is there,
-// there may be more, also if there are few or none in this part.
+// there may be more, also if there are few or none in this part. Clients go on with the query's
+// After set to that of the answer.
 func (m *Monitor) Accountz(q AccountQuery) Accountz {
 	z := accountzMaker{m: m, query: q, index: m.Store.Index(), check: m.newImportCheck()}
 	z.Accountz = Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().stored, Limit: q.Limit,
@@ -81,7 +90,8 @@ func (m *Monitor) Accountz(q AccountQuery) Accountz {
 	return z.Accountz
 }
 
-// accountzMaker makes one Accountz.
+// accountzMaker makes one Accountz. check remembers exporters, so a part of accounts that import
+// from the same reads its JWT once.
 type accountzMaker struct {
 	Accountz
 	m     *Monitor
@@ -90,7 +100,8 @@ type accountzMaker struct {
 	check *importCheck // of all accounts
 }
 
-// addPending adds accounts that some nats-server has not acknowledged.
+// addPending adds accounts that some nats-server has not acknowledged. The keys are those of
+// accounts: the outbox has the changes in the order of commits.
 func (z *accountzMaker) addPending() {
 	keys, more := pendingAfter(z.m.Store.Outbox(), z.query.After, maxScanned)
 	z.addSome(keys)
@@ -101,6 +112,9 @@ func (z *accountzMaker) addPending() {
 
 // pendingAfter returns the first accounts, by key, of which a change is pending and whose keys
 // follow one, and whether there are more. It returns up to twice max, and keeps no more in memory.
+// The outbox may have a million changes, and they are not in the order of keys: so all are read,
+// and the smallest keys are kept. An account with several changes is there once, since a change
+// replaces the one before.
 func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, more bool) {
 	last := "" // if there are more, those that follow it are left out
 	for seq := uint64(0); ; {
@@ -121,7 +135,8 @@ func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, 
 	}
 }
 
-// addSome adds the accounts of some keys that the query means, by key. keys is sorted.
+// addSome adds the accounts of some keys that the query means. It sorts keys, and keys whose
+// accounts are gone by now are left out.
 func (z *accountzMaker) addSome(keys []string) {
 	slices.Sort(keys)
 	for _, key := range keys {
@@ -147,7 +162,8 @@ func (z *accountzMaker) addListed() {
 	}
 }
 
-// add adds an account, and reports false if there is no room for it.
+// add adds an account, and reports false if there is no room for it. Then After is set, so that the
+// caller has only to end.
 func (z *accountzMaker) add(key string, v jwtstore.Version) bool {
 	if n := len(z.Accounts); n == z.Limit {
 		z.After = z.Accounts[n-1].Key
@@ -162,12 +178,14 @@ func (q AccountQuery) matches(key string, v jwtstore.Version) bool {
 	return hasPrefix(key, q.Prefix) || hasPrefix(v.Summary.Name, q.Prefix)
 }
 
-// hasPrefix compares in any case.
+// hasPrefix compares in any case. It folds Unicode, as strings.EqualFold does. A text that is cut
+// within a character does not match.
 func hasPrefix(text, prefix string) bool {
 	return len(text) >= len(prefix) && strings.EqualFold(text[:len(prefix)], prefix)
 }
 
-// accountOf describes an account. v is what the index has of it.
+// accountOf describes an account. v is what the index has of it. It reads the JWT of an account
+// that imports something, and those of the exporters, to know its state.
 func (m *Monitor) accountOf(check *importCheck, key string, v jwtstore.Version) Account {
 	a := Account{
 		Key: key, Name: v.Summary.Name, Issuer: v.Summary.Issuer, Trusted: v.Servable,
@@ -184,7 +202,8 @@ func (m *Monitor) accountOf(check *importCheck, key string, v jwtstore.Version) 
 }
 
 // stateOf says whether an account is in effect, and why it is not. The worst that holds counts:
-// what is not served is not expired besides, and what is refused is not pending.
+// what is not served is not expired besides, and what is refused is not pending. reason may be ""
+// where state says all.
 func stateOf(a *Account, check *importCheck, v jwtstore.Version) (state, reason string) {
 	switch {
 	case !v.Servable:
@@ -201,6 +220,7 @@ func stateOf(a *Account, check *importCheck, v jwtstore.Version) (state, reason 
 	if why := a.lacks(check, v); len(why) > 0 {
 		return "incomplete", strings.Join(why, "; ")
 	}
+	// Without NATS, nats-servers fetch accounts over HTTP, and do not say what they make of them.
 	if a.Delivery.State == accounts.NotConfigured {
 		return "in effect", "as far as is known: NATS is not configured"
 	}
@@ -208,7 +228,7 @@ func stateOf(a *Account, check *importCheck, v jwtstore.Version) (state, reason 
 }
 
 // lacks says what of an account is not in effect: at which nats-servers, and which of its imports
-// the other account does not export to it.
+// the other account does not export to it. It sets a.Faults. No text means that all is in effect.
 func (a *Account) lacks(check *importCheck, v jwtstore.Version) (why []string) {
 	if at := a.Delivery.NotInEffect(); at != "" {
 		why = append(why, at)

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// maxServers bounds the nats-servers that have series of their own.
+	// maxServers bounds the nats-servers that have series of their own. A cluster that renames its
+	// servers at each start would have more and more.
 	maxServers = 500
 	// maxLabel is the length of a label that has a name in it, in runes.
 	maxLabel = 64
@@ -19,10 +20,13 @@ const (
 	other = "other"
 )
 
-// answers are the labels for what nats-servers answer to announcements.
+// answers are the labels for what nats-servers answer to announcements. not_loaded is that a
+// nats-server does not have the account in memory, so it takes the new JWT when a client needs it;
+// late is an answer to the announcement of a change that was replaced meanwhile.
 var answers = [...]string{"acknowledged", "refused", "not_loaded", "late"}
 
-// collector makes the metrics that are looked up when they are asked for.
+// collector makes the metrics that are looked up when they are asked for. It has no state but the
+// descriptions, and can be used from any goroutine.
 type collector struct {
 	m     *Monitor
 	descs map[string]*prometheus.Desc // by name, without the prefix
@@ -38,7 +42,8 @@ func newCollector(m *Monitor) *collector {
 }
 
 // descriptions are the metrics of a collector. A metric that is new has a row here, a call of gauge
-// or counter with the same name and as many labels, and a row in the manual.
+// or counter with the same name and as many labels, and a row in the manual. labels are names with
+// blanks between them; "" is none. help is what /metrics shows.
 var descriptions = []struct{ name, labels, help string }{
 	{"ready", "part", "Whether a part of the server is ready, as /readyz says."},
 	{"http_connections", "", "Open HTTP connections."},
@@ -97,7 +102,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector. Prometheus may call it several times at once. It reads
-// no JWT and no file: what needs those is cached.
+// no JWT and no file: what needs those is cached. The overview and the survey are fetched once, so
+// all series of a collection are of the same moment.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	o := output{c, ch}
 	ready, v, s := c.m.Ready(), c.m.overview(), c.m.surveyed.get()
@@ -118,7 +124,8 @@ type output struct {
 	ch chan<- prometheus.Metric
 }
 
-// gauge sends the value of a gauge.
+// gauge sends the value of a gauge. name is without the prefix. A name that is not in descriptions
+// panics, as do too few labels.
 func (o output) gauge(name string, value float64, labels ...string) {
 	o.ch <- prometheus.MustNewConstMetric(o.descs[name], prometheus.GaugeValue, value, labels...)
 }
@@ -129,7 +136,8 @@ func (o output) counter(name string, value int, labels ...string) {
 		labels...)
 }
 
-// replica sends how far this server is behind its primary or its bucket.
+// replica sends how far this server is behind its primary or its bucket. A server follows a primary
+// or shares a bucket, or does neither; never both.
 func (o output) replica() {
 	replica, follows := o.m.Replica()
 	success, behind := replica.Success, flag(follows && !replica.Packed)
@@ -140,7 +148,7 @@ func (o output) replica() {
 	o.gauge("replica_behind", behind)
 }
 
-// store sends what is known about the store.
+// store sends what is known about the store. Free is negative where the system does not tell it.
 func (o output) store(s survey) {
 	state, digest := o.m.Store.State(), o.m.Accounts.Digest()
 	o.gauge("files_behind", float64(state.Behind))
@@ -153,7 +161,8 @@ func (o output) store(s survey) {
 	o.gauge("store_digest", float64(binary.BigEndian.Uint64(digest[:])>>16))
 }
 
-// accounts sends what is known about the accounts and the operators.
+// accounts sends what is known about the accounts and the operators. Names are those of the JWTs,
+// which tenants choose: see label.
 func (o output) accounts(s survey) {
 	for i, l := range lifetimes {
 		o.gauge("accounts", float64(s.byExpiry[i]), l.label)
@@ -174,6 +183,8 @@ func (o output) accounts(s survey) {
 	o.gauge("dangling_imports", float64(o.m.imports.get().Imports))
 	inUse := o.m.Metrics.expired.inUse(o.m.Store.Index(), time.Now())
 	o.gauge("accounts_expired_in_use", float64(inUse))
+	// The same operator may be configured twice, as one that is renewed; a series may come only
+	// once.
 	seen := make(map[string]bool)
 	for _, operator := range o.m.Accounts.Operators() {
 		if !seen[operator.Key] {
@@ -184,7 +195,7 @@ func (o output) accounts(s survey) {
 	}
 }
 
-// delivery sends how far changes have got.
+// delivery sends how far changes have got. The order of the numbers is that of answers.
 func (o output) delivery(v notifier.Overview) {
 	o.gauge("nats_connected", flag(v.Connected))
 	o.counter("nats_reconnects_total", max(v.Sessions-1, 0))
@@ -198,7 +209,8 @@ func (o output) delivery(v notifier.Overview) {
 }
 
 // servers sends what is known about the nats-servers. Those above maxServers are one series: the
-// sum of their pending changes, and the latest time.
+// sum of their pending changes, and the latest time. all is sorted by name, so that the same
+// servers have series each time.
 func (o output) servers(all []notifier.ServerOverview) {
 	states := [len(notifier.Standings)]int{}
 	pending, seen, isMore := 0, time.Time{}, false
@@ -226,7 +238,8 @@ func (o output) servers(all []notifier.ServerOverview) {
 	}
 }
 
-// label returns a text that may stand in a label: valid UTF-8, and not too long.
+// label returns a text that may stand in a label: valid UTF-8, and not too long. What is cut off is
+// not marked: two long names may become the same label.
 func label(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	runes := 0
@@ -239,7 +252,7 @@ func label(text string) string {
 	return text
 }
 
-// seconds returns an instant in Unix seconds, 0 for the zero time.
+// seconds returns an instant in Unix seconds, 0 for the zero time. Milliseconds are kept.
 func seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

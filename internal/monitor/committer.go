@@ -8,7 +8,7 @@ import (
 )
 
 // committer counts what is committed to be announced. That is known only here: the outbox does not
-// know why a change is in it.
+// know why a change is in it. Deletions and what is not announced go through it uncounted.
 type committer struct {
 	accounts.Committer
 	metrics   *Metrics
@@ -16,12 +16,13 @@ type committer struct {
 }
 
 // Committer returns a Committer that counts the changes which are to be announced, as long as
-// announces says that any are.
+// announces says that any are. It is put between accounts and the store, or the bucket.
 func (m *Metrics) Committer(c accounts.Committer, announces func() bool) accounts.Committer {
 	return committer{c, m, announces}
 }
 
-// Put implements accounts.Committer. A JWT that is committed is announced.
+// Put implements accounts.Committer. A JWT that is committed is announced. kind is that of the
+// Origin. The counter is that of all causes by commit: causePush.
 func (c committer) Put(ctx context.Context, key, kind string, jwt []byte,
 	allow func(jwtstore.Stored) (jwtstore.Version, error),
 ) (seq uint64, err error) {
@@ -43,7 +44,7 @@ func (c committer) Touch(
 	return seq, err
 }
 
-// causeOf returns why a stored JWT is announced once more.
+// causeOf returns why a stored JWT is announced once more. kind is an accounts.Kind….
 func causeOf(kind string) cause {
 	switch kind {
 	case accounts.KindNotify:

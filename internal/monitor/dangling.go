@@ -11,12 +11,14 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// maxExporters bounds the claims of exporters that are kept during a look at all imports.
+// maxExporters bounds the claims of exporters that are kept during a look at all imports. They are
+// all forgotten then, which is simpler than to forget the oldest and costs little.
 const maxExporters = 1000
 
 // importCheck finds imports that do nothing, by the stored claims of both accounts. It keeps the
 // claims of exporters, since many accounts import from the same. One goroutine uses it, for one
-// answer or one walk through all accounts.
+// answer or one walk through all accounts. Claims are as they were when they were read: an
+// importCheck that lives longer would have old ones.
 type importCheck struct {
 	m         *Monitor
 	exporters map[string]*jwt.AccountClaims // by key; nil: it is not stored or not served
@@ -28,7 +30,8 @@ func (m *Monitor) newImportCheck() *importCheck {
 	return &importCheck{m, make(map[string]*jwt.AccountClaims), time.Now()}
 }
 
-// claims returns the claims of a stored account, nil if it is not there or not served.
+// claims returns the claims of a stored account, nil if it is not there or not served. It reads the
+// file of the account, and verifies no signature.
 func (c *importCheck) claims(key string) *jwt.AccountClaims {
 	token, _, err := c.m.Store.Load(key, jwtstore.Stamp{})
 	if err != nil || !c.m.Store.Index().Get(key).Servable {
@@ -46,7 +49,7 @@ func (c *importCheck) claims(key string) *jwt.AccountClaims {
 	return claims
 }
 
-// exporter is claims for an account that others import from.
+// exporter is claims for an account that others import from. Also that there is none is remembered.
 func (c *importCheck) exporter(key string) *jwt.AccountClaims {
 	claims, known := c.exporters[key]
 	if !known {
@@ -59,7 +62,9 @@ func (c *importCheck) exporter(key string) *jwt.AccountClaims {
 	return claims
 }
 
-// faults returns which imports of an account do nothing, and why, a text for each.
+// faults returns which imports of an account do nothing, and why, a text for each. The text is like
+// `service "orders.new" from …: the account does not export it`; none means that all imports do
+// what they should.
 func (c *importCheck) faults(key string) []string {
 	claims, isKnown := c.exporters[key]
 	if !isKnown {
@@ -71,7 +76,8 @@ func (c *importCheck) faults(key string) []string {
 	return claimcheck.Imports(claims, c.exporter, c.now)
 }
 
-// Dangling is the imports that do nothing, of all accounts.
+// Dangling is the imports that do nothing, of all accounts. Imports counts imports, of which an
+// account may have several.
 type Dangling struct {
 	Imports  int
 	Accounts int              // that have any
@@ -79,7 +85,7 @@ type Dangling struct {
 	rare     rareKeys         // of these accounts
 }
 
-// DanglingImport is an import of an account that does nothing.
+// DanglingImport is an import of an account that does nothing. Import is not nil.
 type DanglingImport struct {
 	Key, Name string // of the account
 	Import    *jwt.Import
@@ -97,7 +103,7 @@ func (m *Monitor) Dangling() (d Dangling, isKnown bool) {
 }
 
 // dangling finds the imports that do nothing, of all accounts. It reads the JWTs of all that import
-// anything.
+// anything. It is the find of m.imports, so it runs at most once at a time.
 func (m *Monitor) dangling() (d Dangling) {
 	check := m.newImportCheck()
 	for key, v := range m.Store.Index().All() {
@@ -117,7 +123,8 @@ func (m *Monitor) dangling() (d Dangling) {
 	return d
 }
 
-// dangling returns the first import of an account that does nothing, and how many do.
+// dangling returns the first import of an account that does nothing, and how many do. An account
+// that can't be read has none.
 func (c *importCheck) dangling(key string) (first DanglingImport, n int) {
 	claims := c.claims(key)
 	if claims == nil {

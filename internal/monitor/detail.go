@@ -18,27 +18,30 @@ import (
 // maxImporters bounds the accounts in Detail.Importers. The JWT of each is read.
 const maxImporters = 50
 
-// Detail is what is known of one account.
+// Detail is what is known of one account. The embedded Account is what the list has of it as well.
 type Detail struct {
 	Account
-	Token    []byte             // the JWT; nil: it can't be read
-	Claims   *jwt.AccountClaims // nil: they can't be read
-	Delivery accounts.Report    // of the last change
-	Sources  []Source           // of the imports in Claims, in their order
+	Token  []byte             // the JWT; nil: it can't be read
+	Claims *jwt.AccountClaims // nil: they can't be read
+	// Delivery is that of the last change, with a line for each nats-server. It hides
+	// Account.Delivery.
+	Delivery accounts.Report
+	Sources  []Source // of the imports in Claims, in their order
 	// Importers are accounts that import from this one, by key. There are no more of them than 50;
 	// MoreImporters says that there may be. HasImporters is false as long as they are not known.
 	Importers                   []ImporterDetail
 	MoreImporters, HasImporters bool
 }
 
-// Source is where an import comes from.
+// Source is where an import comes from. The zero Source is that of a null import.
 type Source struct {
 	Key, Name string // of the account that exports; Name is "" if it is not known
 	IsStored  bool
 	Fault     string // why the import does nothing; "": it does what it should
 }
 
-// ImporterDetail is an account that imports from another one.
+// ImporterDetail is an account that imports from another one. Imports and Faults have the same
+// length.
 type ImporterDetail struct {
 	Key, Name string
 	Imports   []*jwt.Import // from that account
@@ -46,7 +49,8 @@ type ImporterDetail struct {
 }
 
 // Detail describes one account. The error is that of accounts.Registry.GetLocal if nothing is
-// stored for it.
+// stored for it. It reads the JWT, those of exporters and those of up to maxImporters importers.
+// The answer has gaps where something can't be read.
 func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) {
 	check, v := m.newImportCheck(), m.Store.Index().Get(key)
 	if !v.Stored() { // the system account may be that of the configuration
@@ -61,6 +65,7 @@ func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) 
 	// Nothing is waited for.
 	ended, end := context.WithCancel(ctx)
 	end()
+	// Report would wait for acknowledgements as long as the context lasts.
 	d.Delivery = m.Accounts.Report(ended, key, false)
 	d.Token = m.read(ctx, key)
 	if d.Claims, err = jwt.DecodeAccountClaims(string(bytes.TrimSpace(d.Token))); err != nil {
@@ -74,7 +79,7 @@ func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) 
 }
 
 // read returns the JWT of an account, also one that is not served; nil if it can't be read, or has
-// a private key in it.
+// a private key in it. A page may show the text of a damaged JWT, but never a key.
 func (m *Monitor) read(ctx context.Context, key string) []byte {
 	a, err := m.Accounts.GetLocal(ctx, key)
 	if err == nil {
@@ -87,7 +92,8 @@ func (m *Monitor) read(ctx context.Context, key string) []byte {
 	return token
 }
 
-// source describes where an import comes from.
+// source describes where an import comes from. claims are those of the importer, and i is one of
+// its imports.
 func (c *importCheck) source(claims *jwt.AccountClaims, i *jwt.Import) Source {
 	if i == nil {
 		return Source{}
@@ -102,7 +108,8 @@ func (c *importCheck) source(claims *jwt.AccountClaims, i *jwt.Import) Source {
 }
 
 // findImporters finds the accounts that import from this one: those that the index names, and whose
-// claims say so.
+// claims say so. An import of the index is a hint that may be too much: its entry may only be
+// likely, so claims decide.
 func (d *Detail) findImporters(check *importCheck) {
 	m := check.m
 	d.HasImporters = m.firstImporters.wait(func() { m.lookForImporters(d.Key) })
@@ -133,7 +140,8 @@ func (d *Detail) findImporters(check *importCheck) {
 }
 
 // Importers names some accounts that import from one, by key, as far as the index tells. isKnown is
-// false as long as it does not know them.
+// false as long as it does not know them. An entry of which the index is not sure is left out: that
+// would need the JWT.
 func (m *Monitor) Importers(key string, limit int) (some []jwtstore.Keyed, isMore, isKnown bool) {
 	if isKnown = m.firstImporters.wait(func() { m.lookForImporters(key) }); !isKnown {
 		return nil, false, false
@@ -150,7 +158,8 @@ func (m *Monitor) Importers(key string, limit int) (some []jwtstore.Keyed, isMor
 	return some, false, true
 }
 
-// lookForImporters has the index find out what it needs for that, if it has not.
+// lookForImporters has the index find out what it needs for that, if it has not. The first step of
+// the walk does it.
 func (m *Monitor) lookForImporters(key string) {
 	for range m.Store.Index().Importers(key) {
 		return
@@ -159,7 +168,7 @@ func (m *Monitor) lookForImporters(key string) {
 
 // firstLook asks the index for importers for the first time. The index finds out then which
 // accounts import from which, and looks at all of them for it: with a million that takes seconds.
-// Further questions cost nothing.
+// Further questions cost nothing. The zero value is ready.
 type firstLook struct {
 	once sync.Once
 	done chan struct{}

@@ -10,7 +10,8 @@ import (
 const (
 	// inUseFor is how long an account counts as in use after it was asked for.
 	inUseFor = 10 * time.Minute
-	// maxExpired bounds the expired accounts that are remembered.
+	// maxExpired bounds the expired accounts that are remembered. More are not counted, and an
+	// alert needs no exact number.
 	maxExpired = 10_000
 )
 
@@ -21,7 +22,8 @@ type expiredUse struct {
 	asked map[string]time.Time // by account; when it was last asked for
 }
 
-// ask records that an account which has expired was asked for.
+// ask records that an account which has expired was asked for. It costs a lock and a map, and only
+// for accounts that have expired.
 func (e *expiredUse) ask(key string, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -33,7 +35,8 @@ func (e *expiredUse) ask(key string, now time.Time) {
 	}
 }
 
-// inUse counts the accounts that were asked for and have expired still. It forgets all others.
+// inUse counts the accounts that were asked for and have expired still. It forgets all others. It
+// is called for each collection.
 func (e *expiredUse) inUse(index *jwtstore.Index, now time.Time) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -45,7 +48,8 @@ func (e *expiredUse) inUse(index *jwtstore.Index, now time.Time) int {
 	return len(e.asked)
 }
 
-// Served notes that a stored account was asked for. expires is in Unix seconds; 0 is never.
+// Served notes that a stored account was asked for. expires is in Unix seconds; 0 is never. It is
+// called for each GET and each lookup, so it does nothing for accounts that are valid.
 func (m *Metrics) Served(key string, expires int64) {
 	if expires == 0 {
 		return

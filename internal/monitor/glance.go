@@ -9,6 +9,7 @@ import (
 
 // Glance is what the index says about all accounts together, as it was a moment ago.
 type Glance struct {
+	// Expired are stored, and Untrusted may have expired as well.
 	Stored, Untrusted, Expired int
 	// Week and Month are how many expire within 7 and within 30 days.
 	Week, Month int
@@ -17,14 +18,15 @@ type Glance struct {
 	Soon []Expiring
 }
 
-// Expiring is an account that expires soon, or has.
+// Expiring is an account that expires soon, or has. Name is what the JWT says: any text. Expires is
+// in UTC.
 type Expiring struct {
 	Key, Name string
 	Expires   time.Time
 }
 
 // Glance reports false as long as it is not known: with very many accounts that takes a second or
-// two after a start.
+// two after a start. It waits for maxWait at most.
 func (m *Monitor) Glance() (g Glance, isKnown bool) {
 	s, isKnown, _ := m.surveyed.look()
 	g = Glance{Stored: s.stored, Untrusted: s.untrusted}
@@ -32,6 +34,7 @@ func (m *Monitor) Glance() (g Glance, isKnown bool) {
 		switch {
 		case l.label == "expired":
 			g.Expired = s.byExpiry[i]
+		// Each lifetime has only what no shorter one has, so Month adds them up.
 		case l.until > 0:
 			if g.Month += s.byExpiry[i]; l.until <= 7*day {
 				g.Week += s.byExpiry[i]
@@ -49,7 +52,8 @@ func (m *Monitor) Began() time.Time { return m.start }
 
 // Version is another text when there is something new to see: a change of an account, or of what
 // nats-servers have, or of the state of this server. Pages compare it with the one that they show.
-// It is cached, so that any number of open pages costs one look in 500 ms.
+// It is cached, so that any number of open pages costs one look in 500 ms. Example:
+// "5d41402abc4b2a76". It is no order: two texts say only "same" or "not the same".
 func (m *Monitor) Version() string { return m.versions.get() }
 
 // version finds out the version: a hash of what pages show. It need not be safe from collisions.

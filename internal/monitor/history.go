@@ -37,7 +37,7 @@ type history struct {
 	changes, refusals ring
 }
 
-// ring keeps the last maxHistory.
+// ring keeps the last maxHistory. The zero ring is empty.
 type ring struct {
 	kept []Past
 	next int // the place of the next one, once kept is full
@@ -53,7 +53,8 @@ func (r *ring) add(p Past) {
 	r.next = (r.next + 1) % maxHistory
 }
 
-// last returns those that are wanted, n at most, the latest first.
+// last returns those that are wanted, n at most, the latest first. n is not negative. The result
+// shares the slices in each Past.
 func (r *ring) last(n int, want func(Past) bool) (found []Past) {
 	for _, p := range slices.Backward(slices.Concat(r.kept[r.next:], r.kept[:r.next])) {
 		if len(found) == n {
@@ -66,7 +67,8 @@ func (r *ring) last(n int, want func(Past) bool) (found []Past) {
 	return found
 }
 
-// remember adds a decision about an account. It keeps only texts of bounded length.
+// remember adds a decision about an account. It keeps only texts of bounded length. v may be of a
+// push that is still being answered.
 func (h *history) remember(v accounts.Event) {
 	if !trust.IsAccountKey(v.Account) && v.Account != "" {
 		return // it is an activation token, or something that a client has made up
@@ -97,7 +99,8 @@ func (m *Monitor) Changes(n int) []Past {
 	return h.changes.last(n, anyPast)
 }
 
-// ChangesOf returns the changes of an account that are among the last ones, the latest first.
+// ChangesOf returns the changes of an account that are among the last ones, the latest first. key
+// is compared as it is.
 func (m *Monitor) ChangesOf(key string) []Past {
 	h := &m.Metrics.history
 	h.mu.Lock()
@@ -105,7 +108,8 @@ func (m *Monitor) ChangesOf(key string) []Past {
 	return h.changes.last(maxHistory, func(p Past) bool { return p.Account == key })
 }
 
-// Refusals returns the last n JWTs that were refused, the latest first.
+// Refusals returns the last n JWTs that were refused, the latest first. Any client that may push
+// can add to them, also with JWTs that no operator has signed.
 func (m *Monitor) Refusals(n int) []Past {
 	h := &m.Metrics.history
 	h.mu.Lock()

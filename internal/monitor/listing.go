@@ -23,13 +23,14 @@ const (
 	lookSteps = 256
 )
 
-// Selection says which accounts a Listing has.
+// Selection says which accounts a Listing has. The zero Selection selects all.
 type Selection int
 
 // The selections.
 const (
-	All        Selection = iota
-	ExpireWeek           // that expire within 7 days
+	All Selection = iota
+	// The first three are as of now; the clock of this machine decides.
+	ExpireWeek // that expire within 7 days
 	ExpireMonth
 	HaveExpired
 	ArePending    // that some nats-server has not acknowledged
@@ -38,12 +39,16 @@ const (
 	ImportNothing // of which an import does nothing
 )
 
-// ListQuery says which accounts a Listing has.
+// ListQuery says which accounts a Listing has. It is for people: /accountz has the same for
+// programs, in the order of keys.
 type ListQuery struct {
-	Text   string // that begins the key, or is a part of the name, in any case; "" for all
+	// Text begins the key, or is a part of the name, in any case; "" selects all.
+	Text   string
 	Select Selection
-	After  string // the key of an account; only what follows it
-	Limit  int    // how many at most; more than 0
+	// After is the key of an account that is listed already: only what follows it in the order of
+	// the Listing is meant. "" begins at the first.
+	After string
+	Limit int // how many at most; more than 0
 }
 
 // Listing is a part of the accounts.
@@ -87,7 +92,8 @@ func (m *Monitor) List(q ListQuery) Listing {
 }
 
 // rare returns what lists the accounts that are selected, if they are known and not too many; nil
-// otherwise. Without it all accounts would have to be looked at for the few that are meant.
+// otherwise. Without it all accounts would have to be looked at for the few that are meant. The
+// lists are of the last survey, up to a moment old: has looks at each account again.
 func (l *lister) rare() (list func() []string) {
 	s, isKnown, _ := l.m.surveyed.look()
 	found := s.rare[l.query.Select]
@@ -102,7 +108,8 @@ func (l *lister) rare() (list func() []string) {
 	return func() []string { return slices.Clone(found.keys) }
 }
 
-// IsSmall reports whether the accounts are few enough to be sorted by name.
+// IsSmall reports whether the accounts are few enough to be sorted by name. While the survey is not
+// known it reports false, so that the first page after a start does not wait.
 func (m *Monitor) IsSmall() bool {
 	g, isKnown := m.Glance()
 	return isKnown && g.Stored <= maxByName
@@ -117,7 +124,8 @@ type lister struct {
 	check *importCheck
 }
 
-// describe puts into the Listing what was found: that may be one account too many.
+// describe puts into the Listing what was found: that may be one account too many. found has at
+// most Limit+1 accounts if they were collected, and any number by name.
 func (l *lister) describe(found []jwtstore.Keyed) {
 	if len(found) > l.query.Limit {
 		found = found[:l.query.Limit]
@@ -133,7 +141,9 @@ func (l *lister) describe(found []jwtstore.Keyed) {
 	}
 }
 
-// byName returns all accounts of the query that follow the one of its After, by name.
+// byName returns all accounts of the query that follow the one of its After, by name. The account
+// of After is compared by its name of now: if it was renamed in between, the next part begins
+// elsewhere.
 func (l *lister) byName() (found []jwtstore.Keyed) {
 	var after jwtstore.Keyed
 	if key := l.query.After; key != "" {
@@ -156,10 +166,12 @@ func compareNames(a, b jwtstore.Keyed) int {
 }
 
 // some returns some of the accounts that follow a key, up to a last key, and whether there may be
-// more.
+// more. after is "" at the first call, and then the last of the call before. The calls are from one
+// goroutine.
 type some func(after string) (found []jwtstore.Keyed, last string, more bool)
 
-// pending is some of those that a nats-server has not acknowledged.
+// pending is some of those that a nats-server has not acknowledged. They are stored: deletions are
+// pending as well, and are left out.
 func (l *lister) pending(after string) (found []jwtstore.Keyed, last string, more bool) {
 	keys, more := pendingAfter(l.m.Store.Outbox(), after, maxScanned)
 	found, _, _ = l.storedOf(func() []string { return keys })(after)
@@ -185,10 +197,12 @@ func (l *lister) storedOf(list func() []string) some {
 }
 
 // search looks for accounts with a text, in lower case: first for those whose keys begin with it,
-// if that is possible, since these follow each other in the index. Then for all others, by key.
+// if that is possible, since these follow each other in the index. Then for all others, by key. It
+// holds buffers, so one goroutine uses it, for one Listing.
 type search struct {
-	index  *jwtstore.Index
-	prefix string // of keys; "" if no key begins with the text
+	index *jwtstore.Index
+	// prefix is what keys begin with that match, in capitals; "" if no key can begin with the text.
+	prefix string
 	part   []byte // of the text: its longest part of ASCII
 	folded []byte // what was looked at last, in lower case
 }
@@ -196,7 +210,9 @@ type search struct {
 // firstKey comes before all keys of accounts, and no text begins with it that a key may begin with.
 const firstKey = "A"
 
-// newSearch returns a search. The text is in lower case.
+// newSearch returns a search. The text is in lower case. A part of ASCII is what can be looked for
+// in an encoded entry without decoding it: lower case of other characters depends on the language
+// and may have another length.
 func newSearch(index *jwtstore.Index, text string) *search {
 	s := &search{index: index}
 	for _, part := range strings.FieldsFunc(text, func(c rune) bool { return c >= utf8.RuneSelf }) {
@@ -205,6 +221,7 @@ func newSearch(index *jwtstore.Index, text string) *search {
 		}
 	}
 	upper := strings.ToUpper(text)
+	// A key is in base32 and begins with "A". One letter would be a prefix of all.
 	if len(upper) > len(firstKey) && strings.HasPrefix(upper, firstKey) && trust.IsBase32(upper) {
 		s.prefix = upper
 	}
@@ -216,6 +233,7 @@ func (s *search) next(after string) (found []jwtstore.Keyed, last string, more b
 	if s.prefix == "" {
 		return s.index.Next(after, s.wants)
 	}
+	// The first phase ends with the key firstKey, which is no account's, and begins the second one.
 	if after == "" || strings.HasPrefix(after, s.prefix) {
 		for key, v := range s.index.List(s.prefix, after) {
 			found = append(found, jwtstore.Keyed{Key: key, Version: v})
@@ -226,12 +244,14 @@ func (s *search) next(after string) (found []jwtstore.Keyed, last string, more b
 		return found, firstKey, true
 	}
 	found, last, more = s.index.Next(after, s.wants)
+	// Those were found in the first phase.
 	isShown := func(c jwtstore.Keyed) bool { return strings.HasPrefix(c.Key, s.prefix) }
 	return slices.DeleteFunc(found, isShown), last, more
 }
 
 // wants reports whether an encoded entry of the index, or one of several, may have the text in its
-// name. The index decodes only those: to decode all of a million takes a second.
+// name. The index decodes only those: to decode all of a million takes a second. It may say yes to
+// an entry whose name has not got the text, such as one whose issuer has: lister.has decides.
 func (s *search) wants(encoded []byte) bool {
 	if len(s.part) == 0 {
 		return true
@@ -241,7 +261,8 @@ func (s *search) wants(encoded []byte) bool {
 }
 
 // appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the
-// highest bit of each tells whether it is a capital letter.
+// highest bit of each tells whether it is a capital letter. A byte is a capital if it is at least
+// 'A', at most 'Z' and below 0x80; bit 5 is what differs between the cases in ASCII.
 func appendLower(to, bytes []byte) []byte {
 	const each, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(bytes) >= 8; bytes = bytes[8:] {
@@ -261,7 +282,8 @@ func appendLower(to, bytes []byte) []byte {
 
 // collect returns one account more than the query wants, if there are as many: that one tells that
 // there is another part. It gives up after lookTime, and sets After then. For imports that do
-// nothing JWTs are read, so the clock is looked at after each account.
+// nothing JWTs are read, so the clock is looked at after each account. next is called until there
+// is no more, the part is full, or the time is over.
 func (l *lister) collect(next some) (found []jwtstore.Keyed) {
 	began := time.Now()
 	for after, more := l.query.After, true; more; {
@@ -286,7 +308,8 @@ func (l *lister) collect(next some) (found []jwtstore.Keyed) {
 	return found
 }
 
-// has reports whether an account is one of those that are asked for.
+// has reports whether an account is one of those that are asked for. For ImportNothing it reads the
+// JWT of the account and those of its exporters.
 func (l *lister) has(c jwtstore.Keyed) bool {
 	isNamed := strings.Contains(strings.ToLower(c.Summary.Name), l.query.Text)
 	if !isNamed && !hasPrefix(c.Key, l.query.Text) {
@@ -299,6 +322,7 @@ func (l *lister) has(c jwtstore.Keyed) bool {
 }
 
 // has reports whether an account is one of those that a selection has, as far as its Version tells.
+// ArePending, AreIncomplete and ImportNothing can't be told from it, and have all.
 func (s Selection) has(v jwtstore.Version, now time.Time) bool {
 	left := time.Unix(v.Expires, 0).Sub(now)
 	switch s {

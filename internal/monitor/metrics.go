@@ -17,7 +17,8 @@ import (
 // prefix is how the name of each metric of this program begins.
 const prefix = "nats_account_server_"
 
-// A Way is a way in or out of JWTs. Metrics have it in the label "door".
+// A Way is a way in or out of JWTs. Metrics have it in the label "door". The label has its name
+// from the first version, and dashboards have it.
 type Way int
 
 // The Ways. Those over which accounts are read come first, since reads has a row for each.
@@ -36,7 +37,8 @@ const readWays = 2
 // ways are the labels of the Ways. Dashboards have them: they never change.
 var ways = [...]string{"http", "nats", "pack", "primary", "files", "kv"}
 
-// A pushResult is what became of a JWT that was offered.
+// A pushResult is what became of a JWT that was offered. The labels never change, as those of the
+// Ways.
 type pushResult int
 
 // The results of pushes, in the order of their labels.
@@ -56,7 +58,8 @@ const (
 var pushResults = [...]string{"stored", "unchanged", "older", "untrusted", "invalid", "too_large",
 	"unauthorized", "dry_run", "error"}
 
-// A ReadResult is what became of a request for an account.
+// A ReadResult is what became of a request for an account. Each is an HTTP status: 200, 304, 404,
+// 503 and 500.
 type ReadResult int
 
 // The results of reads.
@@ -71,7 +74,8 @@ const (
 // readResults are the labels of the ReadResults.
 var readResults = [...]string{"found", "not_modified", "not_found", "unavailable", "error"}
 
-// A Route is what a request over HTTP is for, as the labels name it.
+// A Route is what a request over HTTP is for, as the labels name it. They are fewer than the paths,
+// so that the number of series stays small.
 type Route int
 
 // The routes.
@@ -99,7 +103,7 @@ const (
 	causeLookup              // nats-servers may run another JWT than the stored one
 )
 
-// causes are the labels of the causes.
+// causes are the labels of the causes. A new one is added at the end.
 var causes = [...]string{"push", "repeat", "notify", "lookup"}
 
 // warnings are the labels for what a push is warned of. The package accounts has the words.
@@ -109,6 +113,7 @@ var warnings = [...]string{"dangling_import", "private_import_without_token", "a
 // factRequests and factResults are the labels for what nats-servers are asked about accounts, and
 // for what became of it. The package facts has them.
 var (
+	// The first result is an answer, and the only one whose time is observed.
 	factRequests = [...]string{"info", "connz", "jsz"}
 	factResults  = [...]string{"answered", "refused", "silent"}
 )
@@ -116,6 +121,8 @@ var (
 // Metrics counts what happens, and remembers the last changes and refusals. Its methods may be
 // called from any goroutine. They cost a few atomic operations, and Decided and Served a lock
 // besides. It is made before all else, since all packages that count have its methods as functions.
+// All series are made by NewMetrics: a counter that appears with its first event would hide that
+// event from rate() in PromQL.
 type Metrics struct {
 	registry      *prometheus.Registry
 	pushes        [len(ways)][len(pushResults)]prometheus.Counter
@@ -136,7 +143,8 @@ type Metrics struct {
 }
 
 // NewMetrics returns metrics in a registry of their own. Every series with a closed set of labels
-// is there.
+// is there. The registry is not the global one, so that tests can have many. Names begin with
+// prefix, are in base units (seconds, bytes), and counters end in _total, as Prometheus recommends.
 func NewMetrics(version, commit string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.registry.MustRegister(collectors.NewGoCollector(),
@@ -148,6 +156,7 @@ func NewMetrics(version, commit string) *Metrics {
 	m.countPushes()
 	m.countRequests()
 	m.countFacts()
+	// The buckets go from a memory file system to a disk that is failing.
 	m.commitTime = m.histogram("commit_duration_seconds",
 		"Time of a commit, which has one sync for all changes that share it.",
 		[]float64{.0001, .00025, .0005, .001, .0025, .01, .05, .25, 1, 5})
@@ -165,7 +174,7 @@ func NewMetrics(version, commit string) *Metrics {
 	return m
 }
 
-// countPushes makes the counters of JWTs that come in or go out.
+// countPushes makes the counters of JWTs that come in or go out. It makes all pairs of the labels.
 func (m *Metrics) countPushes() {
 	pushes := m.counters("pushes_total", "Account JWTs that were offered, by the way in and what "+
 		"became of them. What another server passes on and is known already is not counted.",
@@ -228,7 +237,8 @@ func (m *Metrics) countFacts() {
 	}
 }
 
-// gauge registers a gauge.
+// gauge registers a gauge. A metric that is registered twice panics: it is a mistake in this
+// program.
 func (m *Metrics) gauge(name, help string, labels prometheus.Labels) prometheus.Gauge {
 	g := prometheus.NewGauge(
 		prometheus.GaugeOpts{Name: prefix + name, Help: help, ConstLabels: labels})
@@ -236,7 +246,7 @@ func (m *Metrics) gauge(name, help string, labels prometheus.Labels) prometheus.
 	return g
 }
 
-// histogram registers a histogram.
+// histogram registers a histogram. buckets are upper bounds, ascending.
 func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.Histogram {
 	h := prometheus.NewHistogram(
 		prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets})
@@ -244,17 +254,18 @@ func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.His
 	return h
 }
 
-// counters registers counters with labels.
+// counters registers counters with labels. Each series must still be made, with WithLabelValues.
 func (m *Metrics) counters(name, help string, labels ...string) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, labels)
 	m.registry.MustRegister(c)
 	return c
 }
 
-// Read counts a request for an account.
+// Read counts a request for an account. d must be HTTP or NATS.
 func (m *Metrics) Read(d Way, r ReadResult) { m.reads[d][r].Inc() }
 
-// LookedUp counts a lookup over NATS. a is the account that was found if err is nil.
+// LookedUp counts a lookup over NATS. a is the account that was found if err is nil. An account
+// that is not stored here counts as not found, also if another server answers.
 func (m *Metrics) LookedUp(a *accounts.Account, err error) {
 	switch {
 	case err == nil:
@@ -289,7 +300,7 @@ func (m *Metrics) Warned(kind string) {
 }
 
 // Asked counts what has become of a request to a nats-server about an account, and how long that
-// took.
+// took. A word that is not among the labels is not counted, so that no answer can make a series.
 func (m *Metrics) Asked(what, result string, took time.Duration) {
 	if !slices.Contains(factRequests[:], what) || !slices.Contains(factResults[:], result) {
 		return
@@ -303,7 +314,8 @@ func (m *Metrics) Asked(what, result string, took time.Duration) {
 // Delivered records how long a nats-server took to acknowledge a change.
 func (m *Metrics) Delivered(took time.Duration) { m.deliveryTime.Observe(took.Seconds()) }
 
-// Reloaded records a reload of the configuration, or that it was refused.
+// Reloaded records a reload of the configuration, or that it was refused. The start counts as a
+// successful one.
 func (m *Metrics) Reloaded(successful bool) {
 	if !successful {
 		m.reloaded.Set(0)
@@ -315,9 +327,10 @@ func (m *Metrics) Reloaded(successful bool) {
 }
 
 // Decided counts what was decided about a JWT that was offered, and remembers the last ones.
+// Deletions, and what concerns activation tokens, are in no counter.
 func (m *Metrics) Decided(v accounts.Event) {
 	m.history.remember(v)
-	d, isPush := wayOf(v.Kind)
+	d, isPush := waysOf[v.Kind]
 	r, isResult := resultOf(v)
 	if isPush && isResult {
 		m.pushes[d][r].Inc()
@@ -327,26 +340,15 @@ func (m *Metrics) Decided(v accounts.Event) {
 // DryRun counts a dry run of a push.
 func (m *Metrics) DryRun() { m.pushes[HTTP][dryRun].Inc() }
 
-// wayOf returns the way in of a Kind. Only JWTs come in by it.
-func wayOf(kind string) (d Way, ok bool) {
-	switch kind {
-	case accounts.KindHTTP:
-		return HTTP, true
-	case accounts.KindNATS:
-		return NATS, true
-	case accounts.KindPack:
-		return pack, true
-	case accounts.KindPrimary:
-		return primary, true
-	case accounts.KindFile:
-		return files, true
-	case accounts.KindKV:
-		return kv, true
-	}
-	return 0, false
+// waysOf are the ways in by the Kind of an Origin. Other Kinds, such as a notification, announce
+// what is stored, and bring nothing in.
+var waysOf = map[string]Way{
+	accounts.KindHTTP: HTTP, accounts.KindNATS: NATS, accounts.KindPack: pack,
+	accounts.KindPrimary: primary, accounts.KindFile: files, accounts.KindKV: kv,
 }
 
-// resultOf returns what became of a JWT. What the signing service has is not decided yet.
+// resultOf returns what became of a JWT. What the signing service has is not decided yet. Deleted
+// is a result too, and none of a JWT.
 func resultOf(v accounts.Event) (r pushResult, ok bool) {
 	switch v.Result {
 	case accounts.Accepted:
@@ -359,7 +361,8 @@ func resultOf(v accounts.Event) (r pushResult, ok bool) {
 	return 0, false
 }
 
-// refusals returns the label for the audit's word of a refusal.
+// refusals returns the label for the audit's word of a refusal. The words are those of accounts:
+// see the reasons in its audit events. One that is not here says what is wrong with the claims.
 func refusals(reason string) pushResult {
 	switch reason {
 	case "older", "changed", "deleted", "newer", "replayed":
@@ -379,7 +382,7 @@ func refusals(reason string) pushResult {
 // Repeated counts that a change is announced once more.
 func (m *Metrics) Repeated() { m.announcements[causeRepeat].Inc() }
 
-// pushed returns how many JWTs were offered.
+// pushed returns how many JWTs were offered. It sums all Ways and results, also refusals.
 func (m *Metrics) pushed() (n int) {
 	for d := range m.pushes {
 		n += sum(m.pushes[d][:])
@@ -395,7 +398,7 @@ func (m *Metrics) read() (n int) {
 	return n
 }
 
-// sum adds counters.
+// sum adds counters. A prometheus.Counter can only be read as it is exported.
 func sum(counters []prometheus.Counter) (n int) {
 	for _, c := range counters {
 		var value dto.Metric

@@ -44,10 +44,14 @@ import (
 	"nats-account-server/internal/replica"
 )
 
-// Store is what is watched of a store. *jwtstore.Dir and *jwtstore.Memory meet it.
+// Store is what is watched of a store. *jwtstore.Dir and *jwtstore.Memory meet it. Its methods may
+// be called from any goroutine.
 type Store interface {
+	// Index has the newest version of each account, and Outbox the changes that are pending.
 	Index() *jwtstore.Index
 	Outbox() *jwtstore.Outbox
+	// Load returns the bytes of an account. With a known stamp that is still the file's, jwt is
+	// nil.
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	// State returns how the store is doing.
 	State() jwtstore.State
@@ -55,7 +59,7 @@ type Store interface {
 	Check() error
 }
 
-// Options is what a Monitor looks at.
+// Options is what a Monitor looks at. All fields but Bucket must be set.
 type Options struct {
 	Metrics  *Metrics
 	Accounts *accounts.Registry
@@ -66,11 +70,13 @@ type Options struct {
 	// Bucket returns how far this server is with the bucket that it shares with others; false: it
 	// shares none. nil means that as well.
 	Bucket func() (bucket.State, bool)
-	// Connections returns how many HTTP connections are open.
+	// Connections returns how many HTTP connections are open. It is not counted here but by
+	// httpserver.
 	Connections func() int64
 	ReadOnly    bool // no JWT can be pushed
 	Build       Build
-	Log         *slog.Logger
+	// Log gets why the store is not ready, and errors while /metrics is written.
+	Log *slog.Logger
 }
 
 // Monitor says how the server is doing. Its methods may be called from any goroutine.
@@ -109,8 +115,9 @@ func New(o Options) *Monitor {
 	return m
 }
 
-// ServeMetrics answers a request for /metrics.
+// ServeMetrics answers a request for /metrics. The answer is in the text format of Prometheus, compressed if the client takes that.
 func (m *Monitor) ServeMetrics(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
 
-// overview returns what is known about the delivery of changes, as it was a moment ago.
+// overview returns what is known about the delivery of changes, as it was a moment ago. It looks at
+// up to 10,000 pending changes, which is why it is cached.
 func (m *Monitor) overview() notifier.Overview { return m.overviewed.get() }

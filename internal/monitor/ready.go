@@ -10,20 +10,23 @@ import (
 	"nats-account-server/internal/notifier"
 )
 
-// maxWaiting is how long a change may wait for the answer of a nats-server that is there.
+// maxWaiting is how long a change may wait for the answer of a nats-server that is there. A
+// nats-server that starts, or fetches accounts after a partition, needs less.
 const maxWaiting = 5 * time.Minute
 
 // readyParts are the parts of Readiness, as the labels name them.
 var readyParts = [...]string{"store", "trust", "compared", "delivery", "replica", "bucket"}
 
-// Part says whether one part of the server is ready.
+// Part says whether one part of the server is ready. Ready is true if Reason is "". Of a part that
+// is not configured Ready is true.
 type Part struct {
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"` // why it is not
 	Note   string `json:"note,omitempty"`   // what is to be known although it is
 }
 
-// Readiness says whether the server is ready, and why each part is not.
+// Readiness says whether the server is ready, and why each part is not. A server that is not ready
+// answers all the same; a load balancer asks another one.
 type Readiness struct {
 	Status string           `json:"status"` // "ok" or "unavailable"
 	Parts  map[string]*Part `json:"parts"`
@@ -32,7 +35,8 @@ type Readiness struct {
 // Ready reports whether all parts are ready.
 func (r Readiness) Ready() bool { return r.Status == "ok" }
 
-// readyChecks says whether each part of the server is ready.
+// readyChecks says whether each part of the server is ready. failing remembers whether the store
+// was failing, so that it is logged once and not with each probe.
 type readyChecks struct {
 	Options
 	start time.Time
@@ -41,7 +45,8 @@ type readyChecks struct {
 	failing logging.Condition
 }
 
-// Ready says whether the server is ready to be sent requests.
+// Ready says whether the server is ready to be sent requests. It reads no account. It costs some
+// calls of the system, and a small write while the disk is failing.
 func (m *Monitor) Ready() Readiness {
 	c := &m.checks
 	r := Readiness{Status: "ok", Parts: map[string]*Part{
@@ -60,7 +65,8 @@ func (m *Monitor) Ready() Readiness {
 	return r
 }
 
-// store: the store is there and can be written to.
+// store: the store is there and can be written to. Why is in the log only: /readyz may be open to
+// all, and the error has paths.
 func (c *readyChecks) store() *Part {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,7 +110,8 @@ func (c *readyChecks) delivery(v notifier.Overview) *Part {
 	return &Part{}
 }
 
-// replica: the accounts of the primary are here.
+// replica: the accounts of the primary are here. It is ready when the primary is away, as long as
+// it has had all accounts once.
 func (c *readyChecks) replica() *Part {
 	s, follows := c.Replica()
 	switch {
@@ -138,7 +145,9 @@ func notReadYet(s bucket.State) string {
 	return text
 }
 
-// bucketGrace is how long a server that can't reach its bucket is not ready after its start.
+// bucketGrace is how long a server that can't reach its bucket is not ready after its start. A
+// bucket is found within a second or two if it is there. Ready at once, a server would serve what
+// is stored before it knows what the others have changed.
 const bucketGrace = 15 * time.Second
 
 // bucket: what the bucket has is here. While nothing of the bucket can be reached, what is stored

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxSoon bounds the accounts that have a series of their own: those that expire next.
+	// maxSoon bounds the accounts that have a series of their own: those that expire next. With two
+	// metrics each they are 200 series.
 	maxSoon = 100
 	// maxIssuers bounds the issuers that have one, and maxForeign those of them that are no keys of
 	// an operator of ours.
@@ -24,7 +25,8 @@ const (
 	day = 24 * time.Hour
 )
 
-// lifetimes are the labels for when accounts expire, and until when each counts.
+// lifetimes are the labels for when accounts expire, and until when each counts. Each account has
+// the first one that it fits, so their sum is the number of accounts.
 var lifetimes = [...]struct {
 	label string
 	until time.Duration // from now on; the last two have no end
@@ -32,7 +34,8 @@ var lifetimes = [...]struct {
 	{"expired", 0}, {"1d", day}, {"7d", 7 * day}, {"30d", 30 * day}, {"later", 0}, {"never", 0},
 }
 
-// lifetime returns which of lifetimes an account has. expires is in Unix seconds; 0 is never.
+// lifetime returns which of lifetimes an account has. expires is in Unix seconds; 0 is never. An
+// account that expires at this very second has expired, as nats-server counts it.
 func lifetime(expires int64, now time.Time) int {
 	later, never := len(lifetimes)-2, len(lifetimes)-1
 	if expires == 0 {
@@ -46,21 +49,26 @@ func lifetime(expires int64, now time.Time) int {
 	return later
 }
 
-// survey is what the index says about all accounts together.
+// survey is what the index says about all accounts together. It is made in one walk, and is not
+// changed afterwards: all who ask share it.
 type survey struct {
-	stored    int
-	byExpiry  [len(lifetimes)]int
+	// stored counts accounts whose JWT is stored; deleted ones are not in Index.All.
+	stored   int
+	byExpiry [len(lifetimes)]int
+	// untrusted counts those that are not served.
 	untrusted int
 	bytes     int64 // of the files of accounts that are flushed
 	importers int   // accounts that import something
 	issuers   []issuerCount
-	soon      []expiring // the first to expire, and those that have lately
+	// soon is in the order of expiry.
+	soon []expiring // the first to expire, and those that have lately
 	// rare has the accounts of some selections, if there are not too many: no request has to look
 	// for them.
 	rare map[Selection]*rareKeys
 }
 
-// rareKeys are the keys of accounts, in order. There are none if they are too many.
+// rareKeys are the keys of accounts, in order. There are none if they are too many. Too many is not
+// an error: then the index is searched.
 type rareKeys struct {
 	keys      []string
 	isTooMany bool
@@ -69,7 +77,7 @@ type rareKeys struct {
 // maxRare bounds rareKeys.
 const maxRare = 1000
 
-// add adds a key.
+// add adds a key. Keys come in order.
 func (r *rareKeys) add(key string) {
 	if r.isTooMany = r.isTooMany || len(r.keys) == maxRare; r.isTooMany {
 		r.keys = nil
@@ -98,7 +106,8 @@ type surveyor struct {
 	accounts *accounts.Registry
 }
 
-// find looks at all entries of the index.
+// find looks at all entries of the index. Some entries at a time are read, so commits go on
+// meanwhile.
 func (f *surveyor) find() survey {
 	now := time.Now()
 	s, issuers := survey{rare: make(map[Selection]*rareKeys)}, make(map[string]int)
@@ -113,7 +122,8 @@ func (f *surveyor) find() survey {
 	return s
 }
 
-// add adds an account.
+// add adds an account. v is stored. Its Stamp begins with the size of the file, or is below 0 while
+// that is not known.
 func (s *survey) add(key string, v jwtstore.Version, now time.Time) {
 	s.stored++
 	s.byExpiry[lifetime(v.Expires, now)]++
@@ -134,7 +144,8 @@ func (s *survey) add(key string, v jwtstore.Version, now time.Time) {
 	}
 }
 
-// addSoon keeps the accounts that expire first, in order.
+// addSoon keeps the accounts that expire first, in order. Equal times are ordered by key, so that
+// two surveys have the same ones.
 func (s *survey) addSoon(e expiring) {
 	n, _ := slices.BinarySearchFunc(s.soon, e, func(a, b expiring) int {
 		return cmp.Or(cmp.Compare(a.expires, b.expires), strings.Compare(a.key, b.key))
@@ -147,7 +158,9 @@ func (s *survey) addSoon(e expiring) {
 }
 
 // sumIssuers returns the keys of the operators, also those that have signed nothing, the keys that
-// have signed most of the rest, and all others as one.
+// have signed most of the rest, and all others as one. count is by issuer, and is changed. "" is
+// the issuer of accounts whose claims could not be read. Keys of ours come first even with no
+// account, so that an alert can say "none is signed with the new key".
 func (f *surveyor) sumIssuers(count map[string]int) (all []issuerCount) {
 	for _, o := range f.accounts.Operators() {
 		for _, key := range o.Signers() {

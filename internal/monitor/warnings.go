@@ -17,7 +17,8 @@ type Warning struct {
 	Text string // one line, texts of tenants are quoted
 }
 
-// KindBreaks is the Kind of a Warning that an import of another account does nothing any more.
+// KindBreaks is the Kind of a Warning that an import of another account does nothing any more. The
+// other Kinds are those of claimcheck.Kind.
 const KindBreaks = "breaks_importer"
 
 // Bounds of what a push looks at. A dry run looks at more.
@@ -29,13 +30,14 @@ const (
 
 // Warnings returns what a push of claims should be warned of. stored is what was stored before, nil
 // if nothing was. A push that leaves imports and exports as they are costs no more than a look into
-// the index; a thorough look reads what it needs.
+// the index; a thorough look reads what it needs. pushed must have passed the policy. The order is
+// that of the imports, and then of the importers' keys.
 func (m *Monitor) Warnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
 	w := warner{m, stored, pushed, thorough, m.newImportCheck()}
 	return append(w.imports(), w.exports()...)
 }
 
-// warner looks at one push.
+// warner looks at one push. One goroutine uses it, for one push.
 type warner struct {
 	m              *Monitor
 	stored, pushed *jwt.AccountClaims // stored is nil if nothing was
@@ -43,7 +45,9 @@ type warner struct {
 	check          *importCheck
 }
 
-// imports returns the warnings about imports of the account that do nothing.
+// imports returns the warnings about imports of the account that do nothing. Without a thorough
+// look, exporters beyond maxPushExporters are only looked up in the index: whether they are there
+// at all.
 func (w *warner) imports() (found []Warning) {
 	pushed, check := w.pushed, w.check
 	isSame := w.stored != nil && reflect.DeepEqual(w.stored.Imports, pushed.Imports)
@@ -75,6 +79,7 @@ func (w *warner) imports() (found []Warning) {
 func (c *importCheck) isConfigured(key string) bool { return c.exporter(key) != nil }
 
 // exports returns the warnings about imports of other accounts, which did something until now.
+// stored is what worked before, so an import that did nothing before is no warning.
 func (w *warner) exports() (found []Warning) {
 	m, stored, pushed := w.m, w.stored, w.pushed
 	// Activation tokens count only as long as the key that has signed them is there.
@@ -102,6 +107,7 @@ func (w *warner) exports() (found []Warning) {
 }
 
 // broken returns the imports of an account that stored has exports for, and pushed has not.
+// importer imports from the account of pushed. Both its claims are compared at the same instant.
 func broken(importer, stored, pushed *jwt.AccountClaims, now time.Time) (found []Warning) {
 	for _, i := range importer.Imports {
 		if i == nil || i.Account != pushed.Subject ||
@@ -116,7 +122,7 @@ func broken(importer, stored, pushed *jwt.AccountClaims, now time.Time) (found [
 	return found
 }
 
-// nameOf names an account.
+// nameOf names an account. Example: "orders (ACNW4GQZ6T5Y…)". Texts of tenants are quoted.
 func nameOf(c *jwt.AccountClaims) string {
 	if c.Name == "" {
 		return claimdiff.Key(c.Subject)
