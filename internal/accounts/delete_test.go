@@ -292,3 +292,28 @@ func TestADeletionBarsTheNewestJWTToo(t *testing.T) {
 		e.mustPush(t, a.ID, e.signed(t, a, 0))
 	}
 }
+
+// TestATombstoneOfTheBucket takes the place of what is stored, once. An order of the operator is named as
+// what has caused it.
+func TestATombstoneOfTheBucket(t *testing.T) {
+	e, byKV := newEnv(t), accounts.Origin{Kind: accounts.KindKV}
+	a, kept := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	token := e.signed(t, a, 0)
+	e.mustPush(t, a.ID, token)
+	tombstone := fmt.Appendf(nil, "%s\n"+`{"deleted":%d,"by":%q,"order":"x"}`+"\n", token,
+		e.now.Unix(), e.op.ID)
+	pushed := len(e.events)
+	for range 2 {
+		wantError(t, e.registry.Replace(t.Context(), a.ID, tombstone, byKV), nil)
+	}
+	if text, err := e.store.Tombstone(a.ID); e.stored(t, a.ID) != nil || !bytes.Equal(text, tombstone) {
+		t.Errorf("stored %q, %q, %v", e.stored(t, a.ID), text, err)
+	}
+	if last := e.events[pushed:]; len(last) != 1 || last[0].Result != accounts.Deleted ||
+		last[0].Issuer != e.op.ID {
+		t.Errorf("observed %+v", last)
+	}
+	e.mustPush(t, kept.ID, e.signed(t, kept, 0))
+	e.committer.keeps = kept.ID
+	wantError(t, e.registry.Replace(t.Context(), kept.ID, tombstone, byKV), accounts.ErrSave)
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -71,4 +73,28 @@ func TestExpiredAccountsAreDeleted(t *testing.T) {
 		accounts.ErrNotFound) {
 		t.Error(err)
 	}
+}
+
+// TestExpiryIsTriedAgain at each interval, and a failure that stays is logged once.
+func TestExpiryIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, a := newEnv(t), jwttest.NewAccount(t)
+		e.plant(t, a.ID, e.signed(t, a, 0, func(c *jwt.AccountClaims) {
+			c.Expires = e.now.Add(-time.Minute).Unix()
+		}))
+		expire := func(period time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), period)
+			defer cancel()
+			e.registry.ExpireEvery(ctx, time.Hour)
+		}
+		e.committer.keeps = a.ID
+		expire(2*time.Hour + time.Minute)
+		if n := strings.Count(e.log.String(), "expired JWTs can't be deleted"); n != 1 {
+			t.Errorf("logged %d times: %s", n, e.log)
+		}
+		e.committer.keeps = ""
+		if expire(time.Minute); e.stored(t, a.ID) != nil {
+			t.Error("it is there although nothing is in the way")
+		}
+	})
 }

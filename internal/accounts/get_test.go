@@ -492,3 +492,60 @@ func TestWhatTheIndexKnowsIsNotVerifiedAgain(t *testing.T) {
 		t.Errorf("under another operator: %v", err)
 	}
 }
+
+// TestOfSeveralPeersTheNewestAnswerCounts, whichever comes first.
+func TestOfSeveralPeersTheNewestAnswerCounts(t *testing.T) {
+	peers := several{}
+	e := newEnv(t, func(o *accounts.Options) { o.Peers = &peers })
+	a := jwttest.NewAccount(t)
+	lesser, greater := byHash(e.signed(t, a, 0), e.signed(t, a, 0, func(c *jwt.AccountClaims) {
+		c.Name = "other"
+	}))
+	for _, peers = range []several{{lesser, greater}, {greater, lesser},
+		{e.signed(t, a, -time.Second), greater}} {
+		got, err := e.registry.Get(t.Context(), a.ID)
+		if err != nil || !bytes.Equal(got.JWT, greater) {
+			t.Errorf("%v, %v", got, err)
+		}
+	}
+}
+
+// several is a Source that has the answers of several servers.
+type several [][]byte
+
+func (s *several) Find(_ context.Context, _ string, take func(token []byte) error) error {
+	for _, token := range *s {
+		if err := take(token); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestWhatIsUnsavedAndBad is not one without the account.
+func TestWhatIsUnsavedAndBad(t *testing.T) {
+	unsaved := &source{}
+	e := newEnv(t, func(o *accounts.Options) { o.Unsaved = unsaved })
+	a, absent := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	e.mustPush(t, a.ID, e.signed(t, a, 0))
+	for _, why := range []error{accounts.ErrDamaged, accounts.ErrUnreadable} {
+		unsaved.err = why
+		_, err := e.registry.GetLocal(t.Context(), absent.ID)
+		wantError(t, err, why)
+		_, err = e.registry.GetLocal(t.Context(), a.ID) // that is stored
+		wantError(t, err, nil)
+	}
+}
+
+// TestAStoreThatCantBeReadVerifiesNothing: it is not known what was accepted or deleted before.
+func TestAStoreThatCantBeReadVerifiesNothing(t *testing.T) {
+	e := newEnv(t)
+	a := jwttest.NewAccount(t)
+	r := accounts.New(e.options(t, func(o *accounts.Options) { o.Store = unreadable{e.store} }))
+	if got, err := r.Verify(a.ID, e.signed(t, a, 0)); got != nil || err == nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := e.registry.Verify("x", e.signed(t, a, 0)); got != nil || err == nil {
+		t.Errorf("no key: %v, %v", got, err)
+	}
+}

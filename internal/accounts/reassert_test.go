@@ -203,3 +203,22 @@ func TestWhatANatsServerRunsIsAdoptedIfItIsNewer(t *testing.T) {
 		})
 	}
 }
+
+// TestReassertIsMadeOncePerSecond, and the last demand is not lost.
+func TestReassertIsMadeOncePerSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, a := newEnv(t), jwttest.NewAccount(t)
+		e.plant(t, a.ID, e.signed(t, a, 0))
+		for range 5 {
+			e.registry.Reassert(a.ID)
+		}
+		if n := e.announcer.count(); n != 1 {
+			t.Errorf("announced %d times at once", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := e.announcer.count(); n != 2 {
+			t.Errorf("announced %d times in all", n)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package trust_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,5 +110,20 @@ func TestAnOrderToDeleteIsOfAnyOperatorByItsOwnRules(t *testing.T) {
 			(err == nil || !strings.Contains(err.Error(), c.err)) {
 			t.Errorf("of %s: %v, want %q", id, err, c.err)
 		}
+	}
+}
+
+// What all operators have together is there once, whatever several of them share.
+func TestWhatOperatorsHaveTogether(t *testing.T) {
+	loose, strictly := jwttest.NewOperator(t), jwttest.NewOperator(t, strict)
+	again := parse(t, loose)
+	all := trust.Operators{parse(t, loose), parse(t, strictly), again}
+	signers := append(parse(t, loose).Signers(), parse(t, strictly).Signers()...)
+	if slices.Sort(signers); !slices.Equal(all.Signers(), signers) || len(signers) != 3 {
+		t.Errorf("signers %v, want %v", all.Signers(), signers)
+	}
+	systems := []string{loose.System.ID, strictly.System.ID}
+	if !slices.Equal(all.SystemAccounts(), systems) {
+		t.Errorf("system accounts %v, want %v", all.SystemAccounts(), systems)
 	}
 }
