@@ -23,6 +23,10 @@ const (
 	KindExpired  = "activation_expired"
 )
 
+// KindIncomplete is the Kind of a warning that a nats-server does not put all of the JWT into effect
+// as it is. It never changes either.
+const KindIncomplete = "incomplete"
+
 // Kind returns the Kind of what Import has returned.
 func Kind(fault string) string {
 	switch fault {
@@ -98,7 +102,7 @@ func checkGrant(
 		return "its activation token can't be read"
 	case grant.Subject != importer && grant.Subject != "public":
 		return "its activation token is for another account"
-	case grant.Expires > 0 && grant.Expires <= now.Unix():
+	case grant.Expires != 0 && grant.Expires <= now.Unix():
 		return faultExpired
 	case !from.DidSign(grant):
 		return "its activation token is not signed by that account"

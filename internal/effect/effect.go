@@ -56,6 +56,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimcheck"
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwtstore"
@@ -99,16 +100,14 @@ func (l Line) Warning() (kind, text string) {
 	case "connections_exceeded", "leaf_nodes_exceeded", "subscriptions_reached", "storage_exceeded":
 		return KindAboveUse, "more is used than the limit allows: " + l.Words
 	case "jetstream_left_out":
-		return KindIncomplete, l.Words
+		return claimcheck.KindIncomplete, l.Words
 	}
 	return "", ""
 }
 
-// The kinds of warnings. Programs read them: they never change.
-const (
-	KindAboveUse   = "above_use"  // more is used than a limit allows
-	KindIncomplete = "incomplete" // a nats-server does not put all of the JWT into effect
-)
+// KindAboveUse is the kind of a warning that more is used than a limit allows. Programs read it: it
+// never changes.
+const KindAboveUse = "above_use"
 
 // Forecast is what a push does. Without Lines it does nothing to anyone.
 type Forecast struct {

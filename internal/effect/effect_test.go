@@ -332,6 +332,14 @@ var cutRows = []row{
 		cut: []string{"a", "leaf"},
 	},
 	{
+		name: "it expires in a year that nats-server takes for one that has passed", stored: same,
+		pushed: func(_ *run, c *jwt.AccountClaims) {
+			c.Expires = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).Unix()
+		},
+		clients: []client{{name: "a"}, {name: "leaf", leaf: true}}, lines: []string{"cut expiry_too_far 2"},
+		cut: []string{"a", "leaf"},
+	},
+	{
 		name:   "it expires later",
 		stored: func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 3600 },
 		pushed: same, clients: []client{{name: "a"}},

@@ -7,14 +7,21 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
+	"nats-account-server/internal/claimcheck"
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/facts"
 )
 
 // findRest adds what follows from the changes alone, whatever is connected.
 func (p *push) findRest() {
+	fault, hasPassed := claimcheck.Expiry(p.pushed.Expires, p.now)
+	if _, total := connected(p.infos); hasPassed {
+		p.add(Cut, "expiry_too_far", total, "expires: %s, at once; %s now", fault, p.there(total))
+	}
 	for _, c := range p.changes {
 		switch {
+		case c.Field == "exp" && hasPassed:
+			// The line above says what it does.
 		case c.Field == "nats.limits.payload" && c.Effect == claimdiff.Cut:
 			p.payloadLine(c)
 		case c.Field == "exp" && c.Effect == claimdiff.Cut:

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/claimcheck"
 	"nats-account-server/internal/effect"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/monitor"
@@ -63,8 +64,8 @@ func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) erro
 	warnings := a.warningsOf(ctx, result)
 	// The JWT is stored whatever the nats-servers answer: the receipt is for the reader only.
 	delivery := result.Receipt.Wait(ctx, wait)
-	if len(delivery.Partly) > 0 && !warnings.has(effect.KindIncomplete) {
-		a.Metrics.Warned(effect.KindIncomplete)
+	if len(delivery.Partly) > 0 && !warnings.has(claimcheck.KindIncomplete) {
+		a.Metrics.Warned(claimcheck.KindIncomplete)
 	}
 	send(w, http.StatusOK, typeText, "stored; "+delivery.String()+"\n"+warnings.text())
 	return nil

@@ -3,6 +3,7 @@ package monitor
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -34,7 +35,10 @@ const (
 // that of the imports, and then of the importers' keys.
 func (m *Monitor) Warnings(stored, pushed *jwt.AccountClaims, thorough bool) (found []Warning) {
 	w := warner{m, stored, pushed, thorough, m.newImportCheck()}
-	return append(w.imports(), w.exports()...)
+	if fault, _ := claimcheck.Expiry(pushed.Expires, w.check.now); fault != "" {
+		found = append(found, Warning{claimcheck.KindIncomplete, "expires: " + fault})
+	}
+	return slices.Concat(found, w.imports(), w.exports())
 }
 
 // warner looks at one push. One goroutine uses it, for one push.

@@ -65,6 +65,9 @@ func TestAPushIsWarnedOf(t *testing.T) {
 		{"one that is not imported is gone", before, claims(b, exports("open.>", false)), false, ""},
 		{"it is narrower", before, claims(b, exports("open.c", false)), false, ""},
 		{"it needs a token now", before, claims(b, exports("open.>", true)), false, "breaks_importer"},
+		{"it expires in the year 2400", claims(a), claims(a, func(c *jwt.AccountClaims) {
+			c.Expires = 13_569_465_600
+		}), false, "incomplete"},
 		{"something else has changed", before, claims(b, exports("open.>", false), exports("secret.>", true),
 			func(c *jwt.AccountClaims) { c.Limits.Conn = 1 }), false, ""},
 	} {
