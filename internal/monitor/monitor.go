@@ -115,7 +115,8 @@ func New(o Options) *Monitor {
 	return m
 }
 
-// ServeMetrics answers a request for /metrics. The answer is in the text format of Prometheus, compressed if the client takes that.
+// ServeMetrics answers a request for /metrics. The answer is in the text format of Prometheus,
+// compressed if the client takes that.
 func (m *Monitor) ServeMetrics(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
 
 // overview returns what is known about the delivery of changes, as it was a moment ago. It looks at

@@ -17,7 +17,8 @@ import (
 // maxItems bounds the lists that a page of an account has. The claims as JSON have all.
 const maxItems = 200
 
-// accountPage is what the page of an account shows.
+// accountPage is what the page of an account shows. Its zero fields are left out of the page by the
+// template.
 type accountPage struct {
 	account
 	Notes       []Note // why it is not wholly in effect
@@ -31,12 +32,16 @@ type accountPage struct {
 	Keys        items
 	Revocations items
 	Others      []claimdiff.Group // what has no place of its own
-	Past        []pastRow
-	Token       string // the JWT
-	JSON        string // its claims, whole
+	// Past are the last changes that are remembered, the latest first; there are none after a
+	// restart.
+	Past []pastRow
+	// Token is the JWT as it is stored, also one that is damaged.
+	Token string
+	// JSON is the payload of the JWT with line ends, or the sentence that it can't be read.
+	JSON string
 }
 
-// items are a part of what claims say.
+// items are a part of what claims say. All is never longer than maxItems.
 type items struct {
 	All  []claimdiff.Item
 	More int // that are left out
@@ -46,7 +51,8 @@ type items struct {
 // is none, or ErrBusy.
 //
 // Besides the stored JWT it reads those of the accounts that this one imports from, and of some
-// that import from it (monitor.Detail), and asks nats-servers what is in use.
+// that import from it (monitor.Detail), and asks nats-servers what is in use. key must be the key
+// of an account. The version is read first: a change while the page is made loads it again.
 func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 	version, now := s.monitor.Version(), s.now().UTC()
 	d, err := s.detail(ctx, key)
@@ -72,7 +78,8 @@ func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 		Version: version}, nil
 }
 
-// detail looks the account up.
+// detail looks the account up. nats-servers are asked after it, when another page may be made
+// already.
 func (s *Site) detail(ctx context.Context, key string) (monitor.Detail, error) {
 	end, err := s.begin(ctx)
 	if err != nil {
@@ -83,7 +90,8 @@ func (s *Site) detail(ctx context.Context, key string) (monitor.Detail, error) {
 }
 
 // describe puts the groups of the claims where the page has them. A group that is not named here is
-// shown with its own title, so that a new one is not left out.
+// shown with its own title, so that a new one is not left out. groups are changed: they are of this
+// page alone.
 func (p *accountPage) describe(groups []claimdiff.Group, u use) {
 	p.Used = u.Of
 	for _, g := range groups {
@@ -111,7 +119,7 @@ func (p *accountPage) describe(groups []claimdiff.Group, u use) {
 	}
 }
 
-// cut bounds a list.
+// cut bounds a list. The rest is only counted.
 func cut(all []claimdiff.Item) items {
 	n := min(len(all), maxItems)
 	return items{all[:n], len(all) - n}
@@ -129,7 +137,8 @@ type limitRow struct {
 const fullPercent = 90
 
 // limitRows describes limits. under is the tier that they are of, "" for the account. What is in
-// use of a tier is not known: nats-servers add up what the whole account uses.
+// use of a tier is not known: nats-servers add up what the whole account uses. A limit of JetStream
+// that is of a tier has the tier's name in Item.Of.
 func limitRows(list []claimdiff.Item, under string, u use) (rows []limitRow) {
 	for _, i := range list {
 		row := limitRow{Label: i.Label, Under: under, Limit: i.Value, Percent: -1}
@@ -146,7 +155,8 @@ func limitRows(list []claimdiff.Item, under string, u use) (rows []limitRow) {
 	return rows
 }
 
-// validity says since when and until when the account is valid.
+// validity says since when and until when the account is valid. Times are of the claims, in
+// seconds.
 func (s *Site) validity(d monitor.Detail, others []claimdiff.Group, now time.Time) []fact {
 	at := func(t time.Time) string { return moment(t, now) + ", " + distance(t, now) }
 	facts := []fact{
@@ -166,7 +176,8 @@ func (s *Site) validity(d monitor.Detail, others []claimdiff.Group, now time.Tim
 	return facts
 }
 
-// tagsOf returns the tags, and takes them out of the group that has them.
+// tagsOf returns the tags, and takes them out of the group that has them. They stand with the
+// validity, and need no table of their own.
 func tagsOf(groups []claimdiff.Group) (tags []string) {
 	for n, g := range groups {
 		groups[n].Items = slices.DeleteFunc(g.Items, func(i claimdiff.Item) bool {
@@ -197,7 +208,8 @@ func (s *Site) signer(key string) string {
 	return shortKey(key) + ", which is no key of the operator"
 }
 
-// deliveryRow is what has become of the account at one nats-server.
+// deliveryRow is what has become of the account at one nats-server. Texts come from nats-servers,
+// and are made visible by Name.
 type deliveryRow struct {
 	Server      string
 	State       tag
@@ -206,7 +218,8 @@ type deliveryRow struct {
 	Since       string // when the change was sent that it has not acknowledged; "": it has
 }
 
-// deliveryRows describes what nats-servers have. none is why there are no rows.
+// deliveryRows describes what nats-servers have. none is why there are no rows. The rows are in the
+// order of the report: by name.
 func deliveryRows(r accounts.Report, u use, now time.Time) (rows []deliveryRow, none string) {
 	switch r.Delivery.State {
 	case accounts.NotConfigured:
@@ -219,9 +232,11 @@ func deliveryRows(r accounts.Report, u use, now time.Time) (rows []deliveryRow, 
 	}
 	for _, srv := range r.Servers {
 		row := deliveryRow{Server: Name(srv.Name), State: serverTag(srv), Reason: Name(srv.Reason)}
+		// Since counts only as long as the answer is missing.
 		if !srv.Acked && !srv.Since.IsZero() {
 			row.Since = "since " + moment(srv.Since, now)
 		}
+		// It acknowledges accounts of which it leaves out imports or JetStream limits.
 		if srv.Partly != "" {
 			row.State, row.Reason = tag{bad, "partly"}, Name(srv.Partly)
 		}
@@ -231,7 +246,8 @@ func deliveryRows(r accounts.Report, u use, now time.Time) (rows []deliveryRow, 
 	return rows, none
 }
 
-// serverTags are the states at a nats-server in words.
+// serverTags are the states at a nats-server in words. A state that is not here would be shown
+// without a text.
 var serverTags = map[accounts.ServerState]tag{
 	accounts.ServerSettled:       {"ok", "has it"},
 	accounts.ServerAcknowledged:  {"ok", "in effect"},
@@ -282,7 +298,8 @@ func accountNotes(d monitor.Detail, p *accountPage, now time.Time) []Note {
 }
 
 // addLost tells which imports do nothing: those of the account, and those that others have from it.
-// At most maxAlike of them are told, and then how many more there are.
+// At most maxAlike of them are told, and then how many more there are. Sources are in the order of
+// Claims.Imports, and Faults in that of Imports.
 func (n *notes) addLost(d monitor.Detail) {
 	var lost []danglingNote
 	for at, from := range d.Sources {
@@ -311,7 +328,8 @@ func (n *notes) addLost(d monitor.Detail) {
 }
 
 // pretty returns the claims of a JWT as JSON, with all that is in them, also fields that jwt/v2
-// does not know.
+// does not know. Nothing is decoded but base64 and JSON, so that a field of a newer jwt/v2 is shown
+// too.
 func pretty(token []byte) string {
 	_, rest, _ := bytes.Cut(bytes.TrimSpace(token), []byte("."))
 	payload, _, _ := bytes.Cut(rest, []byte("."))

@@ -12,7 +12,8 @@ import (
 )
 
 // Note is a sentence about something that wants attention. How bad it is says Class: that of the
-// style sheet.
+// style sheet. Example: {bad, "Refused", "n2 refuses orders: …"}. Tag begins the line, in a
+// coloured box.
 type Note struct {
 	Class, Tag string
 	Text       template.HTML
@@ -34,13 +35,15 @@ type notes struct {
 	now time.Time // of all notes
 }
 
-// add adds a note that the template "note-" and name makes of data.
+// add adds a note that the template "note-" and name makes of data. The HTML is made at once.
+// Templates are escaped, so data may have any texts.
 func (n *notes) add(class, tag, name string, data any) {
 	n.all = append(n.all, Note{class, tag, main("note-"+name, data)})
 }
 
 // attention returns what wants attention, what is worst first. Without notes all is well: what is
-// as it should be, such as an account that a nats-server does not need, has none.
+// as it should be, such as an account that a nats-server does not need, has none. It is called once
+// for each overview. Classes are sorted as texts: "bad" is before "warn".
 func (s *Site) attention(o *overview) []Note {
 	n := &notes{now: o.Now}
 	n.addParts(o.ready)
@@ -53,12 +56,13 @@ func (s *Site) attention(o *overview) []Note {
 	return n.all
 }
 
-// partTags are what the notes about parts of this server begin with.
+// partTags are what the notes about parts of this server begin with. The keys are those of
+// monitor.Readiness.Parts.
 var partTags = map[string]string{"store": "Store", "trust": "Operator", "compared": "Starting",
 	"delivery": "NATS", "replica": "Primary", "bucket": "Bucket"}
 
 // addParts tells which parts of this server are not ready. That of the delivery is told for each
-// nats-server.
+// nats-server. A part of which there is nothing to say has no note.
 func (n *notes) addParts(ready monitor.Readiness) {
 	for _, name := range []string{"store", "trust", "compared", "delivery", "replica", "bucket"} {
 		switch p := ready.Parts[name]; {
@@ -84,7 +88,8 @@ func sentence(text string) string {
 // some milliseconds.
 const waiting = 5 * time.Second
 
-// addServers tells which nats-servers lack something, and why.
+// addServers tells which nats-servers lack something, and why. A nats-server that is away without
+// lacking anything has no note: it may have been stopped.
 func (n *notes) addServers(o *overview) {
 	isSlow := !o.oldest.IsZero() && n.now.Sub(o.oldest) > waiting
 	for _, srv := range o.Servers {
@@ -108,7 +113,8 @@ type partlyNote struct {
 	Server, Reason string
 }
 
-// addPartly tells which accounts are not wholly in effect.
+// addPartly tells which accounts are not wholly in effect. The accounts are read from the notifier,
+// not looked for.
 func (s *Site) addPartly(n *notes) {
 	found := s.monitor.List(monitor.ListQuery{Select: monitor.AreIncomplete, Limit: maxAlike})
 	for _, a := range found.Accounts {
@@ -122,7 +128,8 @@ func (s *Site) addPartly(n *notes) {
 	}
 }
 
-// addUntrusted tells how many accounts are not served.
+// addUntrusted tells how many accounts are not served. They are not named: the filter "Not served"
+// lists them.
 func (n *notes) addUntrusted(untrusted int) {
 	if untrusted > 0 {
 		n.add(bad, "Not served", "untrusted", untrusted)
@@ -133,7 +140,8 @@ func (n *notes) addUntrusted(untrusted int) {
 const attentionDays = 7
 
 // addExpiring tells which accounts expire soon, or have lately. g.Soon is in order of time, so
-// those that have expired are first.
+// those that have expired are first. g.Week counts all of the next seven days, those that are shown
+// too.
 func (s *Site) addExpiring(n *notes, g monitor.Glance) {
 	shown := 0
 	for _, e := range g.Soon {
@@ -152,7 +160,8 @@ func (s *Site) addExpiring(n *notes, g monitor.Glance) {
 	}
 }
 
-// expiringNote is what the templates show of an account that expires.
+// expiringNote is what the templates show of an account that expires. When is "in 3 days", and
+// Moment the time in UTC.
 type expiringNote struct {
 	account
 	When, Moment string
@@ -195,7 +204,7 @@ func (e expiringNote) Before(at int) string {
 	return ", "
 }
 
-// addDangling tells which imports do nothing.
+// addDangling tells which imports do nothing. Each account has one, for its first such import.
 func (n *notes) addDangling(d monitor.Dangling) {
 	for i, f := range d.First {
 		if i == maxAlike {
@@ -223,7 +232,8 @@ func danglingNoteOf(f monitor.DanglingImport) danglingNote {
 }
 
 // fold keeps maxAlike of the notes whose tags are alike. A last note, which the template "note-"
-// and name makes, says how many more there would be.
+// and name makes, says how many more there would be. The notes that are left out are those that
+// came last.
 func (n *notes) fold(isAlike func(tag string) bool, name string) {
 	var kept []Note
 	seen := 0
@@ -241,7 +251,7 @@ func (n *notes) fold(isAlike func(tag string) bool, name string) {
 }
 
 // headline is the first line of the overview: how many things want attention, and if none does, the
-// best that is known.
+// best that is known. notes decide first: a fault is never hidden behind "Everything is in effect".
 func headline(notes []Note, o *overview) string {
 	switch {
 	case len(notes) == 1:

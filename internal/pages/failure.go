@@ -11,7 +11,8 @@ type failure struct {
 	Lines []string
 }
 
-// failureTitles are sentences for statuses.
+// failureTitles are sentences for statuses. They say what it means for a person; the text from
+// httpapi says what to do.
 var failureTitles = map[int]string{
 	http.StatusUnauthorized:       "This page needs a user and a password",
 	http.StatusForbidden:          "This user may not see this page",
@@ -21,7 +22,7 @@ var failureTitles = map[int]string{
 }
 
 // failureOf describes an error. text is what other clients get. It may repeat a name or a path that
-// the client has sent, so it is shown as Name does.
+// the client has sent, so it is shown as Name does. Empty lines are left out.
 func failureOf(status int, text string) failure {
 	f := failure{Title: failureTitles[status]}
 	if f.Title == "" {

@@ -16,6 +16,7 @@ import (
 // The drawing has the accounts that this one imports from on the left, this one in the middle, and
 // those that import from it on the right. Its unit is a pixel at full width.
 const (
+	// The style sheet scales the drawing to the width of the window.
 	graphWidth  = 1080
 	boxHeight   = 44
 	boxWidth    = 190
@@ -26,12 +27,14 @@ const (
 	// maxBoxes bounds the boxes on each side. A last one says how many more there are.
 	maxBoxes = 6
 	// maxBoxText and maxArrowText are how many characters there is room for in a box and at an
-	// arrow.
+	// arrow. They are measured for the font of the style sheet: SVG does not tell how wide a text
+	// is.
 	maxBoxText   = 22
 	maxArrowText = 30
 )
 
-// graph is the drawing, as the template "graph" writes it in SVG.
+// graph is the drawing, as the template "graph" writes it in SVG. Boxes[0] is the account that the
+// page is about.
 type graph struct {
 	Width, Height int
 	Label         string // for those who do not see it
@@ -39,7 +42,8 @@ type graph struct {
 	Arrows        []arrow
 }
 
-// box is an account. X and Y are the upper left corner.
+// box is an account. X and Y are the upper left corner. Its methods are for the template, which
+// can't calculate.
 type box struct {
 	account                  // zero: it stands for several, and is no link
 	IsMe                bool // it is the account that the page is about
@@ -50,7 +54,8 @@ type box struct {
 // TextX is where the texts begin.
 func (b box) TextX() int { return b.X + 14 }
 
-// TitleY is the base line of the title.
+// TitleY is the base line of the title. 26 and 45 are for two lines in a box of 60, and 5 is half
+// the height of a capital letter.
 func (b box) TitleY() int {
 	if b.Under != "" {
 		return b.Y + 26
@@ -61,7 +66,8 @@ func (b box) TitleY() int {
 // UnderY is the base line of the text below.
 func (b box) UnderY() int { return b.Y + 45 }
 
-// arrow is what goes from one account to another. It points to the one that imports.
+// arrow is what goes from one account to another. It points to the one that imports. Path is like
+// "M200 44 C312 44 312 130 425 130": a Bézier curve that begins and ends level.
 type arrow struct {
 	Path  string // a curve, in the syntax of SVG
 	Text  string // one import, or how many there are
@@ -76,7 +82,8 @@ type neighbour struct {
 	good, bad []string // what is imported, as "service auth.check"; what is in bad does nothing
 }
 
-// graphOf draws who shares with an account. It returns "" if there is nothing to draw.
+// graphOf draws who shares with an account. It returns "" if there is nothing to draw. It needs
+// d.Claims. The height follows from the side with more boxes.
 func graphOf(d monitor.Detail) template.HTML {
 	left, right := sourcesOf(d), importersOf(d)
 	if len(left)+len(right) == 0 {
@@ -96,10 +103,11 @@ func graphOf(d monitor.Detail) template.HTML {
 	return main("graph", g)
 }
 
-// shown returns how many boxes a side has.
+// shown returns how many boxes a side has. The last box may stand for the rest.
 func shown(side []neighbour) int { return min(len(side), maxBoxes) }
 
-// addSide draws the accounts of one side.
+// addSide draws the accounts of one side. x is the left edge of its boxes. They are centred in the
+// height of the drawing.
 func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
 	n := shown(side)
 	top := (g.Height - n*rowHeight) / 2
@@ -112,7 +120,7 @@ func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
 			return
 		}
 		g.Boxes = append(g.Boxes, b)
-		// The arrows meet this account beside each other.
+		// The arrows meet this account beside each other. Six pixels are between two of them.
 		at := me.Y + me.Height/2 + (2*i-n+1)*6
 		if len(side[i].good) > 0 {
 			g.Arrows = append(g.Arrows, newArrow(side[i].good, b, me, at, 0, isLeft))
@@ -124,7 +132,7 @@ func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
 }
 
 // newArrow draws the arrow between an account and this one, which it meets at a height. It is so
-// far below the middle of the other one.
+// far below the middle of the other one. what are imports in words, at least one.
 func newArrow(what []string, b, me box, at, below int, isLeft bool) arrow {
 	text := what[0]
 	if len(what) > 1 {
@@ -139,6 +147,7 @@ func newArrow(what []string, b, me box, at, below int, isLeft bool) arrow {
 		from, to, fromY, toY = me.X+me.Width, b.X, at, fromY
 		w.X, w.IsEnd = b.X-12, true
 	}
+	// Both control points are in the middle, so the curve leaves and arrives level.
 	middle := (from + to) / 2
 	w.Path = fmt.Sprintf("M%d %d C%d %d %d %d %d %d",
 		from, fromY, middle, fromY, middle, toY, to, toY)
@@ -152,7 +161,8 @@ func (w arrow) broken(b box) arrow {
 	return w
 }
 
-// sourcesOf returns the accounts that an account imports from, in the order of its imports.
+// sourcesOf returns the accounts that an account imports from, in the order of its imports. An
+// account that is imported from several times is one neighbour.
 func sourcesOf(d monitor.Detail) (all []neighbour) {
 	for n, i := range d.Claims.Imports {
 		if i == nil {
@@ -168,7 +178,8 @@ func sourcesOf(d monitor.Detail) (all []neighbour) {
 	return all
 }
 
-// importersOf returns the accounts that import from an account.
+// importersOf returns the accounts that import from an account. There are as many as monitor.Detail
+// has read.
 func importersOf(d monitor.Detail) (all []neighbour) {
 	for _, importer := range d.Importers {
 		one := neighbour{account: account{importer.Key, importer.Name}}
@@ -180,7 +191,7 @@ func importersOf(d monitor.Detail) (all []neighbour) {
 	return all
 }
 
-// add adds an import.
+// add adds an import. fault is "" for an import that works.
 func (n *neighbour) add(i *jwt.Import, fault string) {
 	there, _ := claimdiff.Subjects(i)
 	what := i.Type.String() + " " + claimdiff.Plain(there)
@@ -203,7 +214,8 @@ func graphLabel(me account, left, right []neighbour) string {
 	return me.Label() + " " + strings.Join(parts, ", and ") + ". The tables below name them."
 }
 
-// clip shortens a text to so many characters. A drawing can't break lines.
+// clip shortens a text to so many characters. A drawing can't break lines. A rune counts as one
+// character.
 func clip(text string, characters int) string {
 	if utf8.RuneCountInString(text) <= characters {
 		return text

@@ -7,6 +7,7 @@ import (
 )
 
 // helpPage is what the template of the manual shows: a page of it, or the results of a search.
+// Either Current or IsSearch is set.
 type helpPage struct {
 	Current  *manual.Page   // nil: the results of a search
 	Topics   []*manual.Page // the links beside it
@@ -16,7 +17,8 @@ type helpPage struct {
 	IsSearch bool
 }
 
-// topics are the pages of the manual, the index among them.
+// topics are the pages of the manual, the index among them. A pointer is needed, as Page has
+// methods for templates on its pointer.
 func topics() (all []*manual.Page) {
 	known := manual.Pages()
 	for i := range known {
@@ -25,13 +27,15 @@ func topics() (all []*manual.Page) {
 	return all
 }
 
-// Manual returns a page of the manual. onlyHelp is Page.OnlyHelp.
+// Manual returns a page of the manual. onlyHelp is Page.OnlyHelp. It does not change, so it has no
+// Version, and no script loads it again.
 func (s *Site) Manual(p *manual.Page, onlyHelp bool) Page {
 	content := main("manual", helpPage{Current: p, Topics: topics(), Main: p.HTML()})
 	return Page{Title: p.Title, Section: Help, Main: content, OnlyHelp: onlyHelp}
 }
 
-// Found returns the page with the results of a search in the manual.
+// Found returns the page with the results of a search in the manual. query may be any text; ""
+// finds nothing.
 func (s *Site) Found(query string, onlyHelp bool) Page {
 	content := main("manual", helpPage{Topics: topics(), Query: query, Hits: manual.Search(query),
 		IsSearch: true})

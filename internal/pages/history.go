@@ -16,33 +16,37 @@ const (
 	// changes that the page of an account has.
 	maxLast = 8
 	maxPast = 20
-	// maxRefused is how many refusals are looked at, to find those of pushes.
+	// maxRefused is how many refusals are looked at, to find those of pushes. It is as many as
+	// monitor remembers.
 	maxRefused = 256
 	// maxShown bounds the lines about one change.
 	maxShown = 8
 )
 
-// pastRow is a change, or a push that was refused.
+// pastRow is a change, or a push that was refused. Of Lines, Issued and Why one is set.
 type pastRow struct {
 	account
 	HasAccount   bool         // it is known which account it was about
 	When, Moment string       // how long ago, and the time
 	Lines        []changeLine // what has changed
 	More         int          // lines that are left out
-	Issued       bool         // anew, and nothing else has changed
-	Why          string       // it was refused
-	By, Via      string       // a user or address, and the way in; see origin
+	// Issued says that the JWT was issued anew, and that nothing else has changed.
+	Issued bool
+	// Why is the reason of a refusal; "" for a change.
+	Why     string
+	By, Via string // a user or address, and the way in; see origin
 }
 
 // changeLine is a claimdiff.Change: its words, its sign, and the class of the style sheet for that.
 type changeLine struct{ Class, Sign, Words string }
 
-// signs are the signs as people see them, with their class of the style sheet.
+// signs are the signs as people see them, with their class of the style sheet. The minus is U+2212,
+// which is as wide as the plus.
 var signs = map[string]changeLine{
 	"+": {"add", "+", ""}, "-": {"del", "−", ""}, "~": {"chg", "~", ""},
 }
 
-// pastRows describes what has happened, in the order of all.
+// pastRows describes what has happened, in the order of all. Each row has maxShown lines at most.
 func pastRows(all []monitor.Past, now time.Time) (rows []pastRow) {
 	for _, p := range all {
 		row := pastRow{account: account{p.Account, p.Name}, HasAccount: p.Account != "",
@@ -64,12 +68,13 @@ func pastRows(all []monitor.Past, now time.Time) (rows []pastRow) {
 	return rows
 }
 
-// pushes returns those of clients. What servers offer each other is old as a rule.
+// pushes returns those of clients. What servers offer each other is old as a rule. all is changed.
+// An order to delete is a push here as well.
 func pushes(all []monitor.Past) []monitor.Past {
 	return slices.DeleteFunc(all, func(p monitor.Past) bool { return p.Origin.Peer })
 }
 
-// changeLines describes changes.
+// changeLines describes changes. Words have quoted texts already; Name bounds them.
 func changeLines(all []claimdiff.Change) (lines []changeLine) {
 	for _, c := range all {
 		l := signs[c.Sign]
@@ -81,7 +86,7 @@ func changeLines(all []claimdiff.Change) (lines []changeLine) {
 	return lines
 }
 
-// origins are the ways in, in words.
+// origins are the ways in, in words. Ways that are not here have no words, and by is "" then.
 var origins = map[string]string{
 	accounts.KindHTTP: "HTTP", accounts.KindNATS: "NATS", accounts.KindPack: "another server",
 	accounts.KindPrimary: "the primary", accounts.KindFile: "a file",
@@ -89,7 +94,8 @@ var origins = map[string]string{
 }
 
 // origin says where a change came from: the user if one has logged in, otherwise the address
-// without its port, otherwise the way in. via is what is known besides.
+// without its port, otherwise the way in. via is what is known besides. An address is like
+// "10.0.0.7:51234", or the name of a file or a server.
 func origin(o accounts.Origin) (by, via string) {
 	host, _, err := net.SplitHostPort(o.Address)
 	if err != nil {
@@ -128,7 +134,7 @@ var refusals = map[string]string{
 	"deleting-off":   "deleting is off: store { allow_delete: true }",
 }
 
-// refusal says why a push was refused.
+// refusal says why a push was refused. The issuer tells which operator it was.
 func refusal(p monitor.Past) string {
 	why := refusals[p.Reason]
 	if why == "" {

@@ -11,28 +11,31 @@ import (
 )
 
 const (
-	// pageSize is how many accounts a page of the list has.
+	// pageSize is how many accounts a page of the list has. The JWT of each is read, and
+	// nats-servers are asked about all of them at once.
 	pageSize = 50
 	// maxQuery bounds the text that is looked for, in bytes.
 	maxQuery = 128
 )
 
 // ListQuery says which accounts the list has. The zero value is the first page of all. It comes
-// from the URL, so that each field may have any text.
+// from the URL, so that each field may have any text. The URL is
+// /accounts?q=text&show=week&after=key.
 type ListQuery struct {
 	Text  string // that begins the key, or is a part of the name
 	Show  string // Show of one of the filters; any other is all
 	After string // monitor.Listing.After of the page before; "": this is the first
 }
 
-// filter is a choice of accounts.
+// filter is a choice of accounts. Show never changes: it is in bookmarks.
 type filter struct {
 	Show, Text string // its value in a URL, and what it is called
 	selection  monitor.Selection
 	count      func(known) int // how many accounts it has
 }
 
-// known is what is known of all accounts together. No account is read for it.
+// known is what is known of all accounts together. No account is read for it. Numbers are those of
+// the last survey, so they may differ from what the list finds.
 type known struct {
 	monitor.Glance
 	monitor.Dangling
@@ -40,7 +43,7 @@ type known struct {
 	pending, partly      int
 }
 
-// filters are all of them, as the list shows them.
+// filters are all of them, as the list shows them. The first one is the choice for an unknown show.
 var filters = []filter{
 	{"", "All", monitor.All, func(k known) int { return k.Stored }},
 	{"week", "Expire within 7 days", monitor.ExpireWeek, func(k known) int { return k.Week }},
@@ -63,7 +66,7 @@ func (s *Site) known() (k known) {
 	return k
 }
 
-// list is what the list of accounts shows.
+// list is what the list of accounts shows. Rows has at most pageSize.
 type list struct {
 	Query   ListQuery
 	Filters []filterLink
@@ -100,7 +103,8 @@ type listRow struct {
 // List returns a page of the list of accounts. The error is ErrBusy.
 //
 // nats-servers are asked for the connections of its accounts after the page has left the queue of
-// begin, because that takes time and no processor.
+// begin, because that takes time and no processor. Any query is answered: a field that makes no
+// sense selects nothing or all.
 func (s *Site) List(ctx context.Context, q ListQuery) (Page, error) {
 	version := s.monitor.Version()
 	l, err := s.list(ctx, q)
@@ -120,6 +124,7 @@ func (s *Site) list(ctx context.Context, q ListQuery) (*list, error) {
 	}
 	defer end()
 	now := s.now().UTC()
+	// A cut within a character does not matter: nothing is found then.
 	q.Text = strings.TrimSpace(q.Text[:min(len(q.Text), maxQuery)])
 	k := s.known()
 	l := &list{Query: q, Order: "by key", Total: k.Stored, IsKnown: k.isGlance}
@@ -151,7 +156,7 @@ func (l *list) title() string {
 }
 
 // links returns the links to choices, and the one that is chosen. Those that have nothing are left
-// out.
+// out. A choice keeps the text, and begins at the first page.
 func (q ListQuery) links(k known) (links []filterLink, chosen filter) {
 	chosen = filters[0]
 	for _, f := range filters {
@@ -170,7 +175,8 @@ func (q ListQuery) links(k known) (links []filterLink, chosen filter) {
 	return links, chosen
 }
 
-// url returns the URL of a page of the list with the same text.
+// url returns the URL of a page of the list with the same text. Empty values are left out, so that
+// the same list has one URL.
 func (q ListQuery) url(show, after string) string {
 	v := url.Values{}
 	for name, value := range map[string]string{"q": q.Text, "show": show, "after": after} {
@@ -198,7 +204,8 @@ func listRowOf(a monitor.Account, now time.Time) listRow {
 	return row
 }
 
-// expiryTag says when an account expires. at is nil if it never does.
+// expiryTag says when an account expires. at is nil if it never does. An account that has expired
+// is mute here: it may be meant to, and State says it too.
 func expiryTag(at *time.Time, now time.Time) tag {
 	switch {
 	case at == nil:
@@ -243,7 +250,8 @@ func stateTag(a monitor.Account) tag {
 }
 
 // reach says how many nats-servers have a change: "2 of 3". One that does not use the account has
-// nothing to change.
+// nothing to change. Example: an account that one of three nats-servers has loaded and acknowledged
+// is on 3 of 3.
 func reach(d accounts.Delivery) string {
 	if d.State != accounts.Sent {
 		return "NATS is away"

@@ -21,11 +21,13 @@ const (
 	sendTimeout = 10 * time.Second
 )
 
-// ErrStreams says that too many browsers follow what happens.
+// ErrStreams says that too many browsers follow what happens. httpapi answers 503, and the script
+// shows the text.
 var ErrStreams = errors.New("too many pages are open: this one does not change by itself")
 
 // streams are the browsers that follow what happens. Each of them asks monitor.Version once a
-// second, which costs nothing, and no event is passed from the place of a change to here.
+// second, which costs nothing, and no event is passed from the place of a change to here. The zero
+// value is ready.
 type streams struct {
 	mu     sync.Mutex    // guards what follows
 	open   int           // how many there are, at most maxStreams
@@ -34,7 +36,7 @@ type streams struct {
 }
 
 // join counts a stream, and returns what tells it to end. The caller must call leave if there is no
-// error, which is ErrStreams.
+// error, which is ErrStreams. end is shared by all that are open.
 func (s *streams) join() (end <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +58,7 @@ func (s *streams) leave() {
 }
 
 // EndStreams ends all streams. A browser comes back by itself, and shows its credentials again
-// then. A reload calls it.
+// then. A reload calls it. Passwords may have changed. Streams that begin later are not ended.
 func (s *Site) EndStreams() {
 	s.streams.mu.Lock()
 	defer s.streams.mu.Unlock()
@@ -66,7 +68,8 @@ func (s *Site) EndStreams() {
 	}
 }
 
-// Close ends all streams, and lets no other one begin. A stop calls it.
+// Close ends all streams, and lets no other one begin. A stop calls it. It may be called more than
+// once. HTTP can be shut down only when no stream is left.
 func (s *Site) Close() {
 	s.streams.mu.Lock()
 	s.streams.closed = true
@@ -76,7 +79,9 @@ func (s *Site) Close() {
 
 // Follow sends server-sent events until the browser leaves or EndStreams is called: "changed"
 // whenever there is another version than the last. known is the one that the browser shows. An
-// error means that nothing was sent.
+// error means that nothing was sent. The stream is as the HTML standard has it: "event: changed",
+// "data: <version>", an empty line. A line that begins with a colon is a comment. retry is after
+// how many milliseconds a browser comes back.
 func (s *Site) Follow(ctx context.Context, w http.ResponseWriter, known string) error {
 	end, err := s.streams.join()
 	if err != nil {
@@ -90,6 +95,7 @@ func (s *Site) Follow(ctx context.Context, w http.ResponseWriter, known string) 
 	w.Header().Set("Cache-Control", "no-store")
 	// A proxy must not wait until it has more.
 	w.Header().Set("X-Accel-Buffering", "no")
+	// It returns false when the browser is gone or too slow.
 	send := func(text string) bool {
 		_ = control.SetWriteDeadline(time.Now().Add(sendTimeout))
 		_, err := io.WriteString(w, text)

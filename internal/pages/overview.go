@@ -12,7 +12,8 @@ import (
 // known. A row or note that is about an account embeds it, for the template "account-link".
 type account struct{ Key, Account string }
 
-// Label is what an account is called: its name, or the beginning and the end of its key.
+// Label is what an account is called: its name, or the beginning and the end of its key. Example:
+// "orders" or "ACNW…V2JU".
 func (a account) Label() string {
 	if strings.TrimSpace(a.Account) == "" {
 		return shortKey(a.Key)
@@ -27,7 +28,8 @@ const (
 	maxExpiring = 6
 )
 
-// overview is what the first page shows. What is not exported is what it is made of.
+// overview is what the first page shows. What is not exported is what it is made of. It is made and
+// shown by one goroutine.
 type overview struct {
 	Now      time.Time
 	Headline string // the first line, and the title of the window
@@ -50,10 +52,12 @@ type overview struct {
 	oldest      time.Time // since when the oldest pending change is; zero: none is pending
 }
 
-// fact is a line with a name: about this server, or about an account.
+// fact is a line with a name: about this server, or about an account. A template shows them as a
+// list of definitions.
 type fact struct{ Name, Text string }
 
-// serverRow is a nats-server.
+// serverRow is a nats-server. Its texts of monitor.Server are those of the nats-server, and the
+// template shows them by Name.
 type serverRow struct {
 	monitor.Server
 	Standing  tag
@@ -74,7 +78,8 @@ type expiringRow struct {
 }
 
 // Overview returns the first page. The error is ErrBusy. It takes the same time for any number of
-// accounts: what is known of all of them was counted before.
+// accounts: what is known of all of them was counted before. Nothing is asked of nats-servers: what
+// they have said before is shown.
 func (s *Site) Overview(ctx context.Context) (Page, error) {
 	end, err := s.begin(ctx)
 	if err != nil {
@@ -85,6 +90,7 @@ func (s *Site) Overview(ctx context.Context) (Page, error) {
 	o := &overview{Now: now, ready: s.monitor.Ready()}
 	o.glance, o.glanceKnown = s.monitor.Glance()
 	o.dangling, _ = s.monitor.Dangling()
+	// Varz itself would wait for the survey after a start.
 	varz := s.monitor.Program()
 	o.IsConfigured, o.IsConnected = varz.NATS.Configured, varz.NATS.Connected
 	o.oldest = s.monitor.OldestPending()
@@ -100,14 +106,16 @@ func (s *Site) Overview(ctx context.Context) (Page, error) {
 		Version: version}, nil
 }
 
-// standings are the states of nats-servers (monitor.Server.State) in words, but for "silent".
+// standings are the states of nats-servers (monitor.Server.State) in words, but for "silent". The
+// colours are the same as in the list of accounts.
 var standings = map[string]tag{
 	"in_step":  {"ok", "has everything"},
 	"pending":  {warn, "waiting"},
 	"refusing": {bad, "refuses"},
 }
 
-// silence says why a nats-server acknowledges nothing: one may be there all the same.
+// silence says why a nats-server acknowledges nothing: one may be there all the same. It is bad
+// only if it lacks something.
 func silence(srv monitor.Server) tag {
 	t := tag{"mute", "away"}
 	if srv.Here {
@@ -119,7 +127,8 @@ func silence(srv monitor.Server) tag {
 	return t
 }
 
-// addServers describes the nats-servers. One that has everything may leave a part of it out.
+// addServers describes the nats-servers. One that has everything may leave a part of it out. z is
+// the first maxServers by name.
 func (o *overview) addServers(z monitor.Serverz) {
 	o.MoreServers = z.Total - len(z.Servers)
 	for _, srv := range z.Servers {
@@ -140,7 +149,7 @@ func (o *overview) addServers(z monitor.Serverz) {
 	}
 }
 
-// addExpiring describes the accounts that expire next.
+// addExpiring describes the accounts that expire next. Those that have expired lately come first.
 func (o *overview) addExpiring() {
 	for _, e := range o.glance.Soon {
 		if len(o.Expiring) == maxExpiring {
@@ -159,7 +168,8 @@ func (o *overview) addExpiring() {
 }
 
 // lead is the second line: how many accounts there are, how many nats-servers have them all, and
-// whether some expire. What is not known is left out.
+// whether some expire. What is not known is left out. Example: "12 accounts stored. 3 of 3
+// nats-servers have everything. Nothing expires within 30 days."
 func (o *overview) lead(v monitor.Varz) string {
 	var parts []string
 	if o.glanceKnown {
@@ -185,7 +195,8 @@ func (o *overview) lead(v monitor.Varz) string {
 	return strings.Join(parts, " ")
 }
 
-// inStep counts the nats-servers that have everything.
+// inStep counts the nats-servers that have everything. Those beyond maxServers are not looked at,
+// and do not count.
 func (o *overview) inStep() string {
 	n := 0
 	for _, srv := range o.Servers {
@@ -196,7 +207,7 @@ func (o *overview) inStep() string {
 	return count(n)
 }
 
-// facts describes this server.
+// facts describes this server. Their order is that of the page.
 func (s *Site) facts(v monitor.Varz, o *overview) []fact {
 	return []fact{
 		{"Operator", s.operatorText(o.Now)},
@@ -208,7 +219,8 @@ func (s *Site) facts(v monitor.Varz, o *overview) []fact {
 	}
 }
 
-// operatorText describes the operators.
+// operatorText describes the operators. Example: "Acme OABC…WXYZ, 2 keys sign accounts, never
+// expires".
 func (s *Site) operatorText(now time.Time) string {
 	var texts []string
 	for _, o := range s.monitor.Accounts.Operators() {
@@ -228,7 +240,8 @@ func (s *Site) operatorText(now time.Time) string {
 }
 
 // storeText describes the store: whether it takes changes, what is in it, how much room there is,
-// and what of the journal is not in files yet. Free is below 0 if it is not known.
+// and what of the journal is not in files yet. Free is below 0 if it is not known. Example: "ready;
+// 12 accounts, 1 of them expired; 40 GiB of disk free".
 func (s *Site) storeText(o *overview) string {
 	state := s.monitor.Store.State()
 	text := "ready"
@@ -253,7 +266,7 @@ func (s *Site) storeText(o *overview) string {
 	return text
 }
 
-// natsText describes the connection to NATS.
+// natsText describes the connection to NATS. The first connection is not told as one again.
 func natsText(v monitor.Varz) string {
 	switch {
 	case !v.NATS.Configured:

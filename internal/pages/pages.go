@@ -63,11 +63,15 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
+// web has templates (*.html), the style sheet, the script and the icon.
+//
 //go:embed web
 var files embed.FS
 
 // Policy is the value of the header Content-Security-Policy of every page: nothing comes from
-// elsewhere, nothing stands in the page itself, and no other site shows it in a frame.
+// elsewhere, nothing stands in the page itself, and no other site shows it in a frame. See the
+// W3C's Content Security Policy Level 3. A text of a tenant that got into a page as HTML could run
+// no script.
 const Policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -81,12 +85,15 @@ const (
 	Help     Section = "/help"
 )
 
-// Page is what stands between the header and the footer, and what these say of it.
+// Page is what stands between the header and the footer, and what these say of it. httpapi makes
+// the ETag of Main and Edition, and sends Layout.
 type Page struct {
-	Title   string  // for the window; may have any characters
-	Section Section // which is marked in the navigation
+	Title string // for the window; may have any characters
+	// Section is marked in the navigation; "" marks none.
+	Section Section
 	Main    template.HTML
-	Search  string // what the search field has
+	// Search is what the search field has: the text that was looked for, as the client sent it.
+	Search string
 	// Version is that of what the page shows (monitor.Version), from before it was made: what
 	// changes meanwhile is another version. The script compares it with that of /events, and loads
 	// the page again. "" means that the page does not change.
@@ -99,15 +106,17 @@ type Page struct {
 // Site makes the pages. Its methods may be called from any goroutine. It keeps no page.
 type Site struct {
 	monitor *monitor.Monitor
-	asker   Asker         // nil: no nats-server is asked
+	// asker asks nats-servers; nil: none is asked.
+	asker   Asker
 	asking  *rate.Limiter // how often nats-servers are asked
 	now     func() time.Time
 	streams streams
-	making  chan struct{} // has an element for each page that is being made
+	// making has an element for each page that is being made. Its capacity is how many may be.
+	making chan struct{}
 }
 
 // New returns the site of what a Monitor watches. asker may be nil: then it is not known what is in
-// use.
+// use. now is replaced in tests only.
 func New(m *monitor.Monitor, asker Asker) *Site {
 	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked),
 		now: time.Now, making: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
@@ -121,7 +130,7 @@ const maxQueue = 5 * time.Second
 
 // begin waits until a page may be made; end must be called when that is done. Half of the
 // processors make pages at the same time, so that many requests for pages do not keep those for
-// JWTs waiting.
+// JWTs waiting. The error is ErrBusy, also if ctx has ended.
 func (s *Site) begin(ctx context.Context) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxQueue)
 	defer cancel()
@@ -144,7 +153,8 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 }).ParseFS(files, "web/*.html"))
 
 // Layout returns the whole page: the header, the navigation and the footer around its content. The
-// footer has the time, so that two layouts of the same Page differ.
+// footer has the time, so that two layouts of the same Page differ. It need not wait in begin: it
+// reads no account.
 func (s *Site) Layout(p Page) []byte {
 	now := s.now().UTC()
 	return render("layout", struct {
@@ -159,12 +169,13 @@ func (s *Site) Layout(p Page) []byte {
 }
 
 // Edition is another text if the same content is shown in another way: by another version of the
-// program, or under another title. An ETag of a page needs it besides Page.Main.
+// program, or under another title. An ETag of a page needs it besides Page.Main. The URLs of assets
+// have their hashes.
 func (s *Site) Edition() string {
 	return s.monitor.Build.Version + s.title() + assetURL("style.css") + assetURL("live.js")
 }
 
-// link is a part of the navigation.
+// link is a part of the navigation. IsCurrent marks the section of the page, with aria-current.
 type link struct {
 	Section
 	Text      string
@@ -182,7 +193,8 @@ func (p Page) sections() (all []link) {
 	return all
 }
 
-// title returns the name of the site: that of the operator, if there is one.
+// title returns the name of the site: that of the operator, if there is one. With several operators
+// it is that of the program, since none of them has all accounts.
 func (s *Site) title() string {
 	if all := s.monitor.Accounts.Operators(); len(all) == 1 && all[0].Name != "" {
 		return Name(all[0].Name) + " accounts"
@@ -191,7 +203,8 @@ func (s *Site) title() string {
 }
 
 // render executes a template. An error is a fault of the program, since data has all that the
-// template asks for, and what is written to has no end. httpapi answers a panic with 500.
+// template asks for, and what is written to has no end. httpapi answers a panic with 500. The name
+// is that of a define in web/, or of a file.
 func render(name string, data any) []byte {
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
@@ -200,19 +213,20 @@ func render(name string, data any) []byte {
 	return b.Bytes()
 }
 
-// main executes the template for the content of a page, or for a part of it.
+// main executes the template for the content of a page, or for a part of it. What is returned is
+// not escaped again where another template shows it.
 func main(name string, data any) template.HTML {
 	return template.HTML(render(name, data)) //nolint:gosec // html/template has made it
 }
 
 // Failure returns the page for an error. text is what the client may know; each of its lines is a
-// paragraph.
+// paragraph. Texts of statuses that are not in failureTitles have a title that fits all.
 func (s *Site) Failure(status int, text string, onlyHelp bool) []byte {
 	f := failureOf(status, text)
 	return s.Layout(Page{Title: f.Title, Main: main("failure", f), OnlyHelp: onlyHelp})
 }
 
-// Asset is a file that pages refer to.
+// Asset is a file that pages refer to. The caller must not change Body.
 type Asset struct {
 	Type string // value of the header Content-Type
 	Body []byte
@@ -227,6 +241,7 @@ var assets = loadAssets(map[string]string{
 })
 
 // loadAssets reads the files with these names and types. They are embedded, so none can be missing.
+// Eight bytes of SHA-256 are enough to tell versions apart: nothing is kept secret by them.
 func loadAssets(types map[string]string) map[string]Asset {
 	all := make(map[string]Asset)
 	for name, contentType := range types {
@@ -243,14 +258,15 @@ func loadAssets(types map[string]string) map[string]Asset {
 // AssetPath is where the assets are; the name of one follows.
 const AssetPath = "/assets/"
 
-// FindAsset returns the asset with a name.
+// FindAsset returns the asset with a name. The query of its URL need not be that of now: an older
+// page gets the newer file.
 func FindAsset(name string) (Asset, bool) {
 	a, found := assets[name]
 	return a, found
 }
 
 // assetURL is the URL of an asset. It has the ETag, and so is another one after each change: a
-// browser may keep what it got under it for ever.
+// browser may keep what it got under it for ever. Example: "/assets/style.css?v=0a1b2c3d4e5f6071".
 func assetURL(name string) string {
 	tag := assets[name].ETag
 	return AssetPath + name + "?v=" + tag[1:len(tag)-1]

@@ -10,18 +10,20 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// shares is what an account exports and imports. All lists are bounded by maxItems.
+// shares is what an account exports and imports. All lists are bounded by maxItems. Null exports
+// and imports are left out of all.
 type shares struct {
 	Exports, Imports         []shareRow
-	MoreExports, MoreImports int           // that are left out
-	Missing                  []missingRow  // what others import, and get nothing of
-	HasImporters             bool          // the accounts that import are known
-	MoreImporters            bool          // there are more of them than were read
-	IsAny                    bool          // there is something to show
-	Graph                    template.HTML // "" if there is nothing to draw
+	MoreExports, MoreImports int // that are left out
+	// Missing are imports of other accounts from this one that do nothing.
+	Missing       []missingRow
+	HasImporters  bool          // the accounts that import are known
+	MoreImporters bool          // there are more of them than were read
+	IsAny         bool          // there is something to show
+	Graph         template.HTML // "" if there is nothing to draw
 }
 
-// shareRow is an export or an import.
+// shareRow is an export or an import. Subjects are as claimdiff.Plain writes them.
 type shareRow struct {
 	Subject, Kind string // the subject of the exporter; "stream" or "service"
 	Details       []string
@@ -45,7 +47,7 @@ type missingRow struct {
 // maxBy bounds the accounts that are named beside an export.
 const maxBy = 8
 
-// sharesOf describes what an account exports and imports.
+// sharesOf describes what an account exports and imports. d.Claims must not be nil.
 func sharesOf(d monitor.Detail, now time.Time) (s shares) {
 	s.HasImporters, s.MoreImporters = d.HasImporters, d.MoreImporters
 	for _, e := range d.Claims.Exports {
@@ -73,7 +75,8 @@ func sharesOf(d monitor.Detail, now time.Time) (s shares) {
 }
 
 // exportRow describes an export. An account that imports several subjects of it counts once, and
-// one whose import does nothing does not count.
+// one whose import does nothing does not count. An import belongs to each export that contains its
+// subject and is of the same type.
 func exportRow(e *jwt.Export, d monitor.Detail) shareRow {
 	row := shareRow{Subject: claimdiff.Plain(string(e.Subject)), Kind: e.Type.String(),
 		Who: claimdiff.Grantee(e)}
@@ -101,7 +104,7 @@ func (r *shareRow) addImporter(a account) {
 }
 
 // importRow describes an import. An import that works is described by its activation token if that
-// expires.
+// expires. The token is not verified again: from.Fault says whether it counts.
 func importRow(i *jwt.Import, from monitor.Source, now time.Time) shareRow {
 	there, here := claimdiff.Subjects(i)
 	row := shareRow{Subject: claimdiff.Plain(there), As: claimdiff.Plain(here),
@@ -115,6 +118,7 @@ func importRow(i *jwt.Import, from monitor.Source, now time.Time) shareRow {
 	if i.Token == "" || err != nil || grant.Expires <= 0 {
 		return row
 	}
+	// A token that never expires has nothing to say.
 	at := time.Unix(grant.Expires, 0)
 	row.State = tag{"ok", "until " + moment(at, now)}
 	if at.Sub(now) <= attentionDays*day {

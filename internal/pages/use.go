@@ -21,7 +21,8 @@ const (
 	maxAsked = 20
 )
 
-// Asker asks nats-servers about an account. *facts.Asker meets it.
+// Asker asks nats-servers about an account. *facts.Asker meets it. An answer that does not come in
+// time is left out, or has the State Unknown or a Reason.
 type Asker interface {
 	Info(ctx context.Context, key string) []facts.Info
 	JetStream(ctx context.Context, key string) []facts.JetStream
@@ -29,10 +30,12 @@ type Asker interface {
 }
 
 // use is what is in use of an account, as nats-servers have said a moment ago. The zero value says
-// that nothing is known.
+// that nothing is known. The page shows "not known" as nothing.
 type use struct {
-	Of       string                // whose use it is; "" if it is not known
-	byField  map[string]used       // by the path of the limit, as claimdiff.Item.Field
+	Of string // whose use it is; "" if it is not known
+	// byField is by the path of the limit in the claims, as claimdiff.Item.Field:
+	// "nats.limits.conn".
+	byField  map[string]used
 	byServer map[string]facts.Info // by the name of the nats-server
 }
 
@@ -43,7 +46,8 @@ type used struct {
 }
 
 // use asks nats-servers what is in use: INFO of all, and JSZ if the account has JetStream. It is
-// not known if nats-servers were asked too often. The sum is of those that have answered.
+// not known if nats-servers were asked too often. The sum is of those that have answered. An
+// account that no nats-server has loaded has no connections, which is known.
 func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 	if s.asker == nil || d.Claims == nil || !s.asking.Allow() {
 		return u
@@ -51,6 +55,8 @@ func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	u.byServer = make(map[string]facts.Info)
+	// loaded counts the nats-servers that have the account in memory; known counts those too that
+	// say they have not.
 	clients, leafs, loaded, known := 0, 0, 0, 0
 	for _, i := range s.asker.Info(ctx, key) {
 		u.byServer[i.Server.Name] = i
@@ -67,6 +73,7 @@ func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 		return u
 	}
 	u.Of = "in use: " + sumOf(known, len(u.byServer))
+	// nats-server counts leaf nodes as connections too.
 	limits, all := d.Claims.Limits, clients+leafs
 	u.byField = map[string]used{
 		"nats.limits.conn": {count(all), int64(all), limits.Conn},
@@ -80,6 +87,7 @@ func (s *Site) use(ctx context.Context, key string, d monitor.Detail) (u use) {
 
 // addConnections asks nats-servers how many connections the accounts of a page of the list have,
 // with one request for all of them (facts.Asker.Connected). Nothing is added if none answers.
+// Accounts without connections have none in the answer, so 0 is known for them.
 func (s *Site) addConnections(ctx context.Context, l *list) {
 	if s.asker == nil || len(l.Rows) == 0 || !s.asking.Allow() {
 		return
@@ -131,7 +139,7 @@ func (u *use) addJetStream(limits jwt.JetStreamLimits, all []facts.JetStream) {
 		limits.Streams}
 }
 
-// sumOf says whose use was summed up.
+// sumOf says whose use was summed up. Example: "sum of 2 of 3 nats-servers".
 func sumOf(known, all int) string {
 	switch {
 	case known < all:
@@ -142,7 +150,8 @@ func sumOf(known, all int) string {
 	return "sum of " + count(all) + " nats-servers"
 }
 
-// addTo adds the connections of a nats-server to what has become of the account there.
+// addTo adds the connections of a nats-server to what has become of the account there. A
+// nats-server that has not answered leaves the row as it is.
 func (u use) addTo(row *deliveryRow, server string) {
 	i, found := u.byServer[server]
 	if !found || i.State == facts.Unknown {

@@ -15,7 +15,8 @@ import (
 const maxNameBytes = 256
 
 // Name returns a text that a tenant has chosen as a page shows it: on one line, bounded, and what
-// can't be seen is escaped. It does not escape HTML, which html/template does.
+// can't be seen is escaped. It does not escape HTML, which html/template does. It is cut between
+// two characters.
 func Name(text string) string {
 	if len(text) > maxNameBytes {
 		end := maxNameBytes
@@ -27,7 +28,8 @@ func Name(text string) string {
 	return Visible(text)
 }
 
-// Visible is Name for a text of any length.
+// Visible is Name for a text of any length. logging.Quote replaces line ends, control characters
+// and those without a shape by escapes.
 func Visible(text string) string {
 	text = logging.Quote(text, len(text))
 	// A letter takes any number of marks, which would reach over the lines above it.
@@ -47,7 +49,7 @@ func Visible(text string) string {
 const maxMarks = 4
 
 // shortKey returns a key as people compare it: its beginning and its end. The text need not be a
-// key.
+// key. Example: "ACNW…V2JU".
 func shortKey(key string) string {
 	if len(key) <= 10 {
 		return Name(key)
@@ -55,17 +57,18 @@ func shortKey(key string) string {
 	return Name(key[:4] + "…" + key[len(key)-4:])
 }
 
-// count is a number as all pages write it.
+// count is a number as all pages write it. Example: 12,345.
 func count[N int | int64 | uint64](n N) string { return claimdiff.Count(n) }
 
-// counted is a number and what is counted, in the singular or in the plural.
+// counted is a number and what is counted, in the singular or in the plural. Example: counted(1,
+// "account", "accounts") is "1 account".
 func counted(n int, one, many string) string { return claimdiff.Counted(n, one, many) }
 
 // numbers are the numbers that a sentence has as words.
 var numbers = [...]string{"no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 	"nine", "ten", "eleven", "twelve"}
 
-// word is a number at the beginning of a sentence. It is not negative.
+// word is a number at the beginning of a sentence. It is not negative. Example: "three", but "13".
 func word(n int) string {
 	if n < len(numbers) {
 		return numbers[n]
@@ -74,6 +77,7 @@ func word(n int) string {
 }
 
 // capital returns a text with a capital letter at its beginning, which must be a letter of ASCII.
+// text is not empty.
 func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 const (
@@ -81,8 +85,9 @@ const (
 	year = 365 * day
 )
 
-// units are the units of span, and from how long on each is used. Days begin at two, so that
-// "47 hours" is not "1 day", which is too coarse for something that expires.
+// units are the units of span, and from how long on each is used. Days begin at two, so that "47
+// hours" is not "1 day", which is too coarse for something that expires. Months have 30 days here,
+// and years 365.
 var units = []struct {
 	from, unit time.Duration
 	one, many  string
@@ -92,7 +97,8 @@ var units = []struct {
 	{time.Minute, time.Minute, "minute", "minutes"},
 }
 
-// span is a length of time in its largest unit, rounded down.
+// span is a length of time in its largest unit, rounded down. It is not negative. JWTs may have any
+// time, so very long ones are bounded.
 func span(d time.Duration) string {
 	for _, u := range units {
 		switch {
@@ -106,7 +112,7 @@ func span(d time.Duration) string {
 }
 
 // distance says how far off a time is: "in 12 days", "3 hours ago". A page that stays open shows it
-// as it was when the page was made.
+// as it was when the page was made. Example: span of 90 minutes is "1 hour".
 func distance(t, now time.Time) string {
 	if d := t.Sub(now); d > 0 {
 		return "in " + span(d)
@@ -118,7 +124,8 @@ func distance(t, now time.Time) string {
 }
 
 // moment writes a time of the calendar with its time zone, which is always UTC: those who read it
-// compare it with logs of several machines. The year is left out if it is that of now.
+// compare it with logs of several machines. The year is left out if it is that of now. Example:
+// "Mon 30 Nov, 09:00 UTC".
 func moment(t, now time.Time) string {
 	t, now = t.UTC(), now.UTC()
 	switch {
@@ -135,7 +142,7 @@ func moment(t, now time.Time) string {
 }
 
 // size writes a number of bytes, rounded. It is for what is in use. Limits are written exactly, by
-// claimdiff.Size.
+// claimdiff.Size. Example: "1.5 GiB". There are three digits at most before the unit changes.
 func size(n int64) string {
 	const names = "KMGTPE"
 	if n < 1<<10 {
