@@ -17,6 +17,7 @@ import (
 )
 
 // access is how HTTP is served and to whom, as read from the files that the configuration names.
+// The zero value is plain HTTP for every client.
 type access struct {
 	tls    *tls.Config  // nil: plain HTTP
 	policy *auth.Policy // nil: every client may read and write
@@ -45,7 +46,8 @@ func loadAccess(c config.HTTP) (access, error) {
 }
 
 // loadServerTLS reads the certificate and its key. Only HTTP/1.1 is offered, as by the original.
-// roots are the authorities of client certificates; nil: clients are not asked for one.
+// roots are the authorities of client certificates; nil: clients are not asked for one. A reload
+// reads them again, so that a renewed certificate needs no restart.
 func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) {
 	// The beginning of the error is the original's.
 	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
@@ -69,7 +71,8 @@ func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) 
 // accessPolicy returns what the http section permits; nil: every client may do everything.
 //
 // A certificate that the roots verify may read, unless readers are named by certificates. It may
-// write if it is named as a writer, or if no writer is named at all.
+// write if it is named as a writer, or if no writer is named at all. c.Read and c.Write are nil if
+// the key is not there, which is another thing than an empty list.
 func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	switch {
 	// Neither logins nor certificates are configured, as in the original.
@@ -102,7 +105,8 @@ func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	return p
 }
 
-// addLogin gives a user or a certificate its role. A certificate in both lists may write.
+// addLogin gives a user or a certificate its role. A certificate in both lists may write. config
+// has no other passwords than bcrypt hashes.
 func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 	if l.Certificate != "" {
 		p.Certificates[l.Certificate] = max(role, p.Certificates[l.Certificate])
@@ -112,7 +116,7 @@ func addLogin(p *auth.Policy, l config.Login, role auth.Role) {
 }
 
 // serverOptions returns what the HTTP server is made of. c may be a configuration that a reload is
-// about to apply, so d.Config is not read for it.
+// about to apply, so d.Config is not read for it. Port 0 takes a free one, which Address tells.
 func (d *daemon) serverOptions(c config.Config, f files) httpserver.Options {
 	return httpserver.Options{
 		Host:         c.HTTP.Host,

@@ -12,7 +12,8 @@ import (
 )
 
 // auditor writes the events of the registries to the audit log. Their members have names of their
-// own there, which other programs read and which never change.
+// own there, which other programs read and which never change. *auditor meets accounts.Observer and
+// activations.Observer.
 type auditor struct {
 	*logging.Audit
 	// required is how many nanoseconds a client insists on its entry; 0: none does. A reload
@@ -25,7 +26,7 @@ type auditor struct {
 const maxAuditWait = 3 * time.Second
 
 // require sets whether clients insist on their entries. Each still gets its answer, also if
-// writetimeout is short.
+// writetimeout is short. Half of writetimeout is left for the answer.
 func (a *auditor) require(c config.Config) {
 	limit := time.Duration(0)
 	if c.Logging.AuditRequired {
@@ -35,7 +36,8 @@ func (a *auditor) require(c config.Config) {
 }
 
 // Observe implements accounts.Observer. The registries call it for each JWT that is decided about.
-// No client waits for what another server passes on, or for what comes from a file.
+// No client waits for what another server passes on, or for what comes from a file. The error is
+// that the entry was not written in time. The decision stands, and the client is told.
 func (a *auditor) Observe(v accounts.Event) error {
 	a.metrics.Decided(v)
 	var required time.Duration
@@ -58,7 +60,7 @@ func (a *auditor) Observe(v accounts.Event) error {
 	}, v.Result == accounts.Refused, required)
 }
 
-// auditChanges are changes as the audit has them.
+// auditChanges are changes as the audit has them. Signs and effects are left out: Words have them.
 func auditChanges(changes []claimdiff.Change) (all []logging.AuditChange) {
 	for _, c := range changes {
 		all = append(all, logging.AuditChange{Code: c.Code, Field: c.Field, Words: c.Words})
@@ -67,7 +69,8 @@ func auditChanges(changes []claimdiff.Change) (all []logging.AuditChange) {
 }
 
 // reopen opens the log file and the audit file of the configured names anew, after they have been
-// renamed. If one can't be opened, the server goes on writing to the renamed one.
+// renamed. If one can't be opened, the server goes on writing to the renamed one. logrotate sends
+// SIGUSR1 for it. What is written in between goes to the renamed file.
 func (d *daemon) reopen() {
 	c := d.Config.Logging
 	if c.File != "" {

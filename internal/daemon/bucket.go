@@ -15,12 +15,14 @@ import (
 
 // How the nats-servers of the bucket are connected to. A push may wait for that.
 const (
+	// Pushes wait for store.kv.timeout at most, which is longer than one try.
 	bucketConnectTimeout = 2 * time.Second
 	bucketReconnectWait  = 250 * time.Millisecond
 )
 
 // heardSpread is in how much time servers that share a bucket look whether nats-servers have heard
-// of a change that another one of them has taken.
+// of a change that another one of them has taken. It is 0 without a bucket: one server alone has
+// nothing to spread. Several would ask all nats-servers at the same moment.
 func heardSpread(c config.KV) time.Duration {
 	if len(c.Servers) == 0 {
 		return 0
@@ -28,7 +30,8 @@ func heardSpread(c config.KV) time.Duration {
 	return 2 * time.Second
 }
 
-// bucketOptions returns what the store of a server with a bucket is made of.
+// bucketOptions returns what the store of a server with a bucket is made of. dir belongs to the
+// store of the bucket from now on, which closes it.
 func bucketOptions(dir *jwtstore.Dir, c config.Store, log logger) bucket.Options {
 	return bucket.Options{
 		Dir:      dir,
@@ -61,14 +64,15 @@ func leaveBucket(dir *jwtstore.Dir, path string, log logger) error {
 }
 
 // sharedBucket is the store, if several servers share it. Without a bucket each method says what
-// holds for a server of its own.
+// holds for a server of its own. It is copied freely: all copies have the same store.
 type sharedBucket struct {
 	store  *bucket.Store // nil: there is no bucket
 	config config.KV
 	log    logger
 }
 
-// startBucket follows the bucket until stop ends it; it does nothing without one.
+// startBucket follows the bucket until stop ends it; it does nothing without one. It has a
+// connection of its own, with the user of store.kv, which need not be of the system account.
 func (d *daemon) startBucket() {
 	if d.bucket.store == nil {
 		return
@@ -105,7 +109,8 @@ func (b sharedBucket) await(ctx context.Context) {
 	}
 }
 
-// offer brings what was changed by hand in the directory to the other servers.
+// offer brings what was changed by hand in the directory to the other servers. It waits for up to
+// store.kv.timeout. An error is logged only.
 func (b sharedBucket) offer(key string) {
 	if b.store == nil {
 		return
@@ -118,7 +123,8 @@ func (b sharedBucket) offer(key string) {
 	}
 }
 
-// trustIsNew lets JWTs of the bucket be taken that no operator of before has signed.
+// trustIsNew lets JWTs of the bucket be taken that no operator of before has signed. A reload calls
+// it after the registry has the new operators.
 func (b sharedBucket) trustIsNew() {
 	if b.store != nil {
 		b.store.TrustIsNew()
@@ -126,7 +132,7 @@ func (b sharedBucket) trustIsNew() {
 }
 
 // isIncomplete reports whether this server has no account, and does not know yet what the bucket
-// has.
+// has. Such a server answers 503 for an account that it does not have, instead of 404.
 func (b sharedBucket) isIncomplete() bool { return b.store != nil && b.store.IsIncomplete() }
 
 // commitTimeout is how long a push may take before it is stored; 0: no longer than a disk takes.
@@ -145,7 +151,8 @@ func (b sharedBucket) state() (bucket.State, bool) {
 	return b.store.Progress(), true
 }
 
-// revisions returns what reads the history of an account; nil without a bucket.
+// revisions returns what reads the history of an account; nil without a bucket. The history is what
+// JetStream keeps of each key: store.kv.history.
 func (b sharedBucket) revisions() func(context.Context, string) ([]accounts.Revision, error) {
 	if b.store == nil {
 		return nil

@@ -20,7 +20,7 @@ import (
 )
 
 // files is what is read and checked of the files that a configuration names. A reload reads them
-// anew.
+// anew. It is a value: what is in it is not changed, and a reload replaces all of it.
 type files struct {
 	// The operators and the system account.
 	trusted trusted
@@ -29,7 +29,8 @@ type files struct {
 }
 
 // load reads the files of a configuration. Its error has a line for each kind that can't be used.
-// It changes nothing, so that a reload and -t can call it too.
+// It changes nothing, so that a reload and -t can call it too. The files of NATS and of the bucket
+// are only checked here.
 func load(c config.Config) (files, error) {
 	// All are loaded, also after an error, so that one run shows every mistake.
 	trusted, inTrust := loadTrust(c)
@@ -41,7 +42,8 @@ func load(c config.Config) (files, error) {
 
 // build makes the parts that live as long as the program. Each gets all that it needs, so there is
 // no part that is only half made. If another program writes what is served, folder is where;
-// otherwise it is nil.
+// otherwise it is nil. It starts nothing and can't fail. The order follows from who needs whom;
+// closures are for the few parts that need each other.
 func build(
 	o Options, log logger, audit *auditor, metrics *monitor.Metrics, store store,
 	folder *dirsync.Folder, f files,
@@ -77,6 +79,8 @@ func build(
 	// The registry may announce the system account when it is made.
 	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
+	// The bucket commits through the registry's policy, so it gets the registries when they are
+	// made.
 	if shared, ok := store.(*bucket.Store); ok {
 		// What the bucket has is not known before it was read.
 		d.bucket.store = shared
@@ -105,7 +109,8 @@ func build(
 }
 
 // buildRegistries makes the registries and what answers NATS requests about them. tokens stores
-// activation tokens. unsaved has accounts that are not in the store; nil: there are none.
+// activation tokens. unsaved has accounts that are not in the store; nil: there are none. It is
+// called once by build.
 func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved accounts.Source) {
 	c := d.Config.Store
 	// The registry of accounts comes first: the other parts need it.

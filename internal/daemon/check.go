@@ -17,7 +17,8 @@ import (
 
 // Check reads and checks every file and directory that a configuration names. It starts nothing and
 // changes nothing on disk. Its error has a line for each mistake. A read-only folder is opened but
-// not scanned.
+// not scanned. A line is for people: file or key, what is wrong, what to do. Warnings keep no
+// server from starting.
 func Check(c config.Config) (warnings []config.Warning, err error) {
 	f, err := load(c)
 	if err == nil {
@@ -41,7 +42,8 @@ func Check(c config.Config) (warnings []config.Warning, err error) {
 		checkFile("pid", c.PIDFile))
 }
 
-// checkStore checks the directories that the store is made in.
+// checkStore checks the directories that the store is made in. A directory that is not there must
+// have a parent in which it can be made.
 func checkStore(c config.Store) error {
 	var inDir, inState error
 	if c.Dir != "" && !c.ReadOnly {
@@ -58,7 +60,8 @@ func checkStore(c config.Store) error {
 }
 
 // checkFile checks a file that is written: the audit file, say. A file that is there is opened. One
-// that is not there must have a directory in which it can be made.
+// that is not there must have a directory in which it can be made. O_NONBLOCK keeps a pipe without
+// a reader from blocking. Nothing is written.
 func checkFile(what, path string) error {
 	if path == "" {
 		return nil
@@ -84,7 +87,7 @@ func checkFile(what, path string) error {
 }
 
 // knownSystems returns the public keys of the system accounts that the operators and the
-// configuration name. Each operator may name one.
+// configuration name. Each operator may name one. They are sorted, and each is there once.
 func (t trusted) knownSystems(c config.Config) []string {
 	keys := t.Operators.SystemAccounts()
 	if c.SystemAccount.Key != "" {

@@ -19,7 +19,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// creds is what a creds file has: the JWT of a user, which is not checked, and a seed.
+// creds is what a creds file has: the JWT of a user, which is not checked, and a seed. The seed
+// itself is not kept.
 type creds struct {
 	token string
 	key   string // public key of the seed
@@ -47,7 +48,7 @@ func readCreds(path string) (c creds, err error) {
 	return c, nil
 }
 
-// badCreds names the file in an error.
+// badCreds names the file in an error. err has no part of the file in it.
 func badCreds(path string, err error) error {
 	return fmt.Errorf("error loading credentials from %s: %w", path, err)
 }
@@ -55,7 +56,9 @@ func badCreds(path string, err error) error {
 // checkUser checks whether nats-servers can take the user of a creds file for one of the system
 // account. system has its key, or more than one during a move from one operator to another. If it
 // is empty, only the file itself is checked. find returns the JWT of an account, nil if there is
-// none.
+// none. It is for -t: a server starts with any user, and nats-server decides. The checks are those
+// of nats-server's: seed and JWT belong together, not expired, of the account, signed by it, not
+// revoked.
 func checkUser(
 	path string, system []string, find func(key string) *jwt.AccountClaims,
 ) error {
@@ -95,7 +98,8 @@ func checkUser(
 }
 
 // findAccount returns the newest good JWT of an account that the files of a configuration have, nil
-// if there is none. The store is not opened.
+// if there is none. The store is not opened. It reads files only, since the store may be open in
+// another process. Signatures are checked.
 func (t trusted) findAccount(c config.Store, key string) (newest *jwt.AccountClaims) {
 	consider := func(token []byte) {
 		token = bytes.TrimSpace(token)

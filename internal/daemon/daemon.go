@@ -6,6 +6,31 @@
 //	                                 store ────┴──> outbox ──> notifier ──> NATS
 //
 // It is the only package that imports all the others. It has no rule and no mechanism of its own.
+//
+// # Files
+//
+// To be read in this order:
+//
+//	daemon.go     Run: the order of the start and of the stop
+//	build.go      which part gets what
+//	reload.go     a reload: what is made first, and what is swapped then
+//	task.go       what runs until it is stopped
+//	store.go      the store; bucket.go, that of several servers
+//	trust.go      the operators and the system account, from files
+//	access.go     HTTP: TLS, logins, routes; monitor.go, the monitor's own address
+//	nats.go       the connection to NATS; creds.go, what is wrong with its user
+//	primary.go    following a primary
+//	audit.go      events of the registries to lines of the audit log
+//	outputs.go    the log, the audit file and the pid file, when they change
+//	system.go     limits and systemd
+//	check.go      -t
+//	resolvers.go  how a nats-server is configured, in the log
+//	version.go    what was built
+//
+// # Concurrency
+//
+// Run's goroutine starts, reloads and stops. Everything else is a task, which gets what it needs
+// when it is made.
 package daemon
 
 import (
@@ -32,10 +57,11 @@ import (
 	"nats-account-server/internal/resolver"
 )
 
-// drainTimeout is how long answers of nats-servers are waited for at a stop.
+// drainTimeout is how long answers of nats-servers are waited for at a stop. A nats-server that
+// answers later gets the change again after the next start.
 const drainTimeout = 500 * time.Millisecond
 
-// Options is what a daemon starts with.
+// Options is what a daemon starts with. Config and Logging must be set, and Reload if Hangup is.
 type Options struct {
 	Config config.Config
 	// Logging is where all lines go. It has the format and the target of Config. A reload changes
@@ -46,7 +72,7 @@ type Options struct {
 	// Dump logs the configuration once everything runs.
 	Dump bool
 
-	// Hangup asks for a reload with each value.
+	// Hangup asks for a reload with each value. With nil there is no reload.
 	Hangup <-chan os.Signal
 	// Reload reads the configuration anew, for a server that runs with another one. It is called
 	// for each value of Hangup, and its error leaves the old configuration in force.
@@ -57,7 +83,8 @@ type Options struct {
 	Systemd *process.Systemd
 }
 
-// daemon is one account server. After build, only run changes it.
+// daemon is one account server. After build, only run changes it. Its methods are called by Run's
+// goroutine only, but for those of the parts.
 type daemon struct {
 	Options // Config is the one that is in force
 	log     logger
@@ -96,7 +123,8 @@ type daemon struct {
 
 // Run runs an account server. It returns nil when ctx has ended and everything is stopped and
 // written, otherwise what keeps the server from running. What is opened is closed in the reverse
-// order: first the store, then the audit file.
+// order: first the store, then the audit file. Errors have no line in the log yet: the caller
+// writes them.
 func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
 	logStart(o.Config, log)
@@ -120,6 +148,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	audit := &auditor{Audit: logging.NewAudit(o.Logging, auditFile)}
 	audit.require(o.Config)
+	// The store reports to it until it is closed.
 	defer audit.Use(nil) // closes the file
 	f.trusted.log(o.Config, log)
 	// These lines come before the store is opened, since that may wait.
@@ -147,7 +176,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // logStart writes the first lines, in the original's words. They come before any file but the
-// configuration is read.
+// configuration is read. Scripts look for them.
 func logStart(c config.Config, log logger) {
 	log.infof("starting NATS Account server, version %s", FullVersion())
 	log.infof("server time is %s", time.Now().Format(time.UnixDate))
@@ -157,7 +186,8 @@ func logStart(c config.Config, log logger) {
 	logPrimary(c, log)
 }
 
-// run serves until ctx ends or a task fails. f is what load has read for d.Config.
+// run serves until ctx ends or a task fails. f is what load has read for d.Config. It is called
+// once, after build.
 func (d *daemon) run(ctx context.Context, f files) error {
 	// The first request may already be for an account that only the primary has.
 	primary := d.nextPrimary(d.Config)
@@ -168,6 +198,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	defer func() { d.removePID() }()
 	var failed context.Context // ends with ctx, or when a task fails
 	d.tasks, failed = errgroup.WithContext(ctx)
+	// A task that fails from here on ends the program.
 	d.startTasks(failed)
 	// This line is the original's.
 	d.log.infof("nats-account-server is running")
@@ -193,7 +224,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 }
 
 // listen makes the servers, which answer at once, and writes the pid file. If it fails, nothing
-// listens.
+// listens. From here on requests are answered; Run of the servers only ends that.
 func (d *daemon) listen(f files) (err error) {
 	if d.server, err = httpserver.New(d.serverOptions(d.Config, f)); err != nil {
 		return err
@@ -210,7 +241,7 @@ func (d *daemon) listen(f files) (err error) {
 }
 
 // startTasks starts what lives as long as the program. stop ends HTTP and NATS one after the other.
-// The other tasks end with failed.
+// The other tasks end with failed. Tasks with a background context are ended by stop, in its order.
 func (d *daemon) startTasks(failed context.Context) {
 	d.http = d.start(context.Background(), "http", d.server.Run)
 	d.startMonitorServer(d.monitorServer)
@@ -233,7 +264,7 @@ func (d *daemon) startTasks(failed context.Context) {
 }
 
 // takeSignals does what signals ask for, one after the other, until ctx ends. It tells systemd that
-// the program lives.
+// the program lives. Further hangups within hangupDelay belong to the same reload.
 func (d *daemon) takeSignals(ctx context.Context) {
 	alive, stopTicks := every(d.systemd.WatchdogInterval())
 	defer stopTicks()
@@ -258,7 +289,8 @@ func (d *daemon) takeSignals(ctx context.Context) {
 }
 
 // startReview begins to look for stored JWTs that are not good any more, and for files that were
-// changed by hand if rescan is set. It does not wait.
+// changed by hand if rescan is set. It does not wait. One that still runs is stopped first, since
+// it looks with the old operators.
 func (d *daemon) startReview(rescan bool) {
 	d.review.stop()
 	t := d.trusted

@@ -17,6 +17,7 @@ import (
 )
 
 // monitored is what the monitor looks at of what is not there yet when it is made, or is replaced.
+// Its methods may be called from any goroutine.
 type monitored struct {
 	server  atomic.Pointer[httpserver.Server] // nil: it does not listen yet
 	replica atomic.Pointer[replica.Replica]   // nil: this server follows no primary
@@ -39,6 +40,7 @@ func (m *monitored) replicaState() (replica.State, bool) {
 }
 
 // monitorServer serves what the monitor says on an address of its own. The zero value is none.
+// options are those it runs with, for the case that a reload is undone.
 type monitorServer struct {
 	*httpserver.Server
 	*task   // nil until it is started
@@ -46,7 +48,7 @@ type monitorServer struct {
 }
 
 // nextMonitorServer returns the server that a configuration asks for: none, or a new one, which
-// listens already.
+// listens already. d is not changed.
 func (d *daemon) nextMonitorServer(c config.Config, f files) (monitorServer, error) {
 	if c.Monitor.Port == 0 {
 		return monitorServer{}, nil
@@ -59,7 +61,8 @@ func (d *daemon) nextMonitorServer(c config.Config, f files) (monitorServer, err
 	return s, nil
 }
 
-// monitorOptions returns what the server of the monitor is made of.
+// monitorOptions returns what the server of the monitor is made of. It needs no login: who may
+// reach the address decides. Port -1 stands for a free one.
 func (d *daemon) monitorOptions(c config.Config, f files) httpserver.Options {
 	o := d.apiOptions(c, f)
 	o.Authorizer, o.Only = nil, httpapi.MonitorRoutes
@@ -84,7 +87,8 @@ func (d *daemon) startMonitorServer(s monitorServer) {
 }
 
 // reloadMonitorServer changes the server of the monitor to what c asks for. undo takes that back,
-// and commit ends a server that is not asked for any more.
+// and commit ends a server that is not asked for any more. Exactly one of undo and commit must be
+// called, unless there is an error.
 func (d *daemon) reloadMonitorServer(c config.Config, f files) (undo, commit func(), err error) {
 	old := d.monitorServer
 	if old.Server != nil && c.Monitor.Port != 0 {
@@ -126,7 +130,8 @@ func (s directoryStore) Check() error {
 	return s.Store.Check()
 }
 
-// monitoredStore returns what the monitor looks at.
+// monitoredStore returns what the monitor looks at. The directory of jwtstore.Dir is watched by
+// itself.
 func (d *daemon) monitoredStore() monitor.Store {
 	if c := d.Config.Store; c.ReadOnly && c.Dir+c.NSC != "" {
 		return directoryStore{d.store, c.Dir + c.NSC} // one of them is empty

@@ -15,7 +15,8 @@ type outputs struct {
 	removePID func()        // nil: the pid file does not change
 }
 
-// openOutputs opens the files of a configuration. was is the one in force.
+// openOutputs opens the files of a configuration. was is the one in force. The log and the audit
+// file are opened also if their names are the same: they may have been renamed.
 func openOutputs(c, was config.Config) (o outputs, err error) {
 	if o.audit, err = logging.OpenAudit(c.Logging.Audit); err != nil {
 		return o, err
@@ -38,7 +39,8 @@ func (o outputs) discard() {
 	}
 }
 
-// use writes to these files from now on, and closes those before.
+// use writes to these files from now on, and closes those before. It can't fail. Lines that are
+// being written are finished first.
 func (d *daemon) use(o outputs) {
 	d.Logging.Use(o.log)
 	d.audit.Use(o.audit)

@@ -15,7 +15,8 @@ type primary struct {
 }
 
 // nextPrimary makes a replica of the configured primary. It returns the present one if nothing
-// about it changes. The replica that it makes does not run yet: follow starts it.
+// about it changes. The replica that it makes does not run yet: follow starts it. The result is
+// compared with d.primary: the same value means that nothing changes.
 func (d *daemon) nextPrimary(c config.Config) primary {
 	if c.Primary == "" {
 		return primary{}
@@ -37,7 +38,8 @@ func (d *daemon) nextPrimary(c config.Config) primary {
 }
 
 // follow replaces the present primary by next, which c configures. The start and a reload call it.
-// If next is zero, the server follows no primary from now on.
+// If next is zero, the server follows no primary from now on. It can wait for the requests of the
+// former replica, which end with its context.
 func (d *daemon) follow(next primary, c config.Config) {
 	d.setSource(next) // first, so that no request waits for the former primary
 	// stop waits, so that two replicas never write at the same time.

@@ -17,7 +17,8 @@ const hangupDelay = 100 * time.Millisecond
 
 // reload applies the new configuration, or logs why that is not possible and changes nothing. The
 // reload is logged either way, because a signal has no other answer. Files that were changed by
-// hand are looked for in the background.
+// hand are looked for in the background. It runs in Run's goroutine, so no signal is taken
+// meanwhile, and systemd gets no sign of life: its time must be longer than a reload.
 func (d *daemon) reload() {
 	defer d.startReview(true) // its lines come last
 	d.systemd.tell(d.systemd.Reloading())
@@ -41,7 +42,7 @@ func (d *daemon) reload() {
 }
 
 // reloadable returns what of a configuration can be applied while the server runs: all but the
-// store.
+// store. A changed store section is no error, as other changes may be urgent.
 func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 	// Parts of the store are in use everywhere, so the section stays as it was at the start.
 	if !reflect.DeepEqual(c.Store, d.Config.Store) {
@@ -57,7 +58,8 @@ func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 }
 
 // apply makes the new parts first. If one of them can't be made, nothing has changed. The files are
-// read again, also if the configuration is the same: their content may have changed.
+// read again, also if the configuration is the same: their content may have changed. With an error
+// everything is as it was, but for files that were made.
 func (d *daemon) apply(c config.Config) error {
 	f, err := load(c)
 	if err != nil {
@@ -114,6 +116,7 @@ func (d *daemon) swap(c config.Config, f files) {
 		logPrimary(c, d.log)
 		d.follow(next, c)
 	}
+	// A connection that has the same options goes on.
 	if !d.nats.matches(c.NATS) {
 		// The old connection ends first, so that two never announce the same change.
 		d.nats.stop()

@@ -12,7 +12,8 @@ import (
 
 // logResolvers says how a nats-server is to be configured, in either of two ways. Without NATS
 // there is only one way: the other one needs announcements. nats-server parses the lines that begin
-// with blanks. scheme and port are those of the server that listens.
+// with blanks. scheme and port are those of the server that listens. The lines are meant to be
+// copied. trust has the key of the system account.
 func logResolvers(c config.Config, scheme string, port int, trust trusted, log logger) {
 	log.infof("configure the nats-server with:")
 	log.infof("  resolver: %s", quoted("URL("+resolverURL(c.HTTP, scheme, port)+")"))
@@ -36,7 +37,7 @@ func quoted(text string) string {
 }
 
 // resolverURL is what the resolver of a nats-server is configured with. The port is the one that is
-// bound, which matters if the configured one is 0.
+// bound, which matters if the configured one is 0. Example: "http://host:9090/jwt/v1/accounts/".
 func resolverURL(c config.HTTP, scheme string, port int) string {
 	u := url.URL{
 		Scheme: scheme,
@@ -51,7 +52,8 @@ func resolverURL(c config.HTTP, scheme string, port int) string {
 }
 
 // reachable returns the name under which a server that listens on host can be reached. For every
-// interface that is the machine's name: nats-server may be on another machine.
+// interface that is the machine's name: nats-server may be on another machine. An IPv6 address is
+// returned without brackets.
 func reachable(host string) string {
 	if host != "" && !net.ParseIP(host).IsUnspecified() {
 		return host

@@ -16,7 +16,7 @@ import (
 )
 
 // store is what the directory and the memory have in common: they keep accounts, activation tokens
-// and what is to be announced.
+// and what is to be announced. *jwtstore.Dir, *jwtstore.Memory and *bucket.Store meet it.
 type store interface {
 	accounts.Store
 	accounts.Committer
@@ -24,12 +24,14 @@ type store interface {
 	dirsync.Store
 	monitor.Store
 	Outbox() *jwtstore.Outbox
+	// Close writes what is not written yet. It is called once, when nothing else uses the store.
 	Close() error
 }
 
 // openStore opens the store that the configuration names. It waits for the directory until ctx
 // ends. The store of a read-only configuration holds what can be served of the directory that
-// another program writes. The caller must close the store.
+// another program writes. The caller must close the store. The wait is for the lock of another
+// process that has the directory. A store that needs a bucket does not wait for it.
 func openStore(
 	ctx context.Context, c config.Config, log logger, metrics *monitor.Metrics,
 ) (store, error) {
@@ -50,6 +52,7 @@ func openStore(
 		Warn:     log.warnf,
 		Gone:     func(fault error) { logGone(fault, log) },
 
+		// A commit has the changes of all clients that came while the one before was synced.
 		Committed: metrics.Committed,
 	}
 	// Nothing is written into a directory that is only read.
@@ -111,7 +114,7 @@ func hasAccountJWTs() bool {
 }
 
 // openFolder opens the folder that a read-only configuration names; nil if there is none. A folder
-// beside an error must not be used.
+// beside an error must not be used. c.NSC and c.Dir are never both set.
 func openFolder(c config.Store) (*dirsync.Folder, error) {
 	switch {
 	case c.NSC != "":
@@ -133,7 +136,8 @@ func closeStore(s store, log logger) {
 	log.infof("closed JWT store")
 }
 
-// logGone tells that the store's directory has gone, and that it is back.
+// logGone tells that the store's directory has gone, and that it is back. fault is nil when it is
+// back.
 func logGone(fault error, log logger) {
 	if fault == nil {
 		log.infof("the store directory is there again: accounts are served and pushes are taken")

@@ -16,7 +16,8 @@ const (
 	aliveTimeout = 5 * time.Second
 )
 
-// logLimits applies the limits that a container or a unit sets, and warns if one is too low.
+// logLimits applies the limits that a container or a unit sets, and warns if one is too low. An
+// open-files limit counts sockets: each connection is one.
 func logLimits(log logger) {
 	if text := process.LimitMemory(); text != "" {
 		log.infof("%s", text)
@@ -29,7 +30,8 @@ func logLimits(log logger) {
 	}
 }
 
-// systemd is the service manager that has started the program. Without one nothing is told.
+// systemd is the service manager that has started the program. Without one nothing is told. Its
+// methods work with a nil Systemd.
 type systemd struct {
 	*process.Systemd
 	log     logger

@@ -18,7 +18,7 @@ import (
 )
 
 // trusted is the operators and the system account, as read from the files that the configuration
-// names.
+// names. It is read anew by each reload, and is not changed then.
 type trusted struct {
 	accounts.Trust
 	systemName string // for the log; "" if the configuration has no JWT of it
@@ -29,7 +29,8 @@ type trusted struct {
 
 // loadTrust reads and checks the operators and the system account. Its error names the file, and is
 // never about the system account: see unusable. The operators come first, because one of them must
-// have signed the system account.
+// have signed the system account. All operators are read, so that the error names each that is
+// wrong.
 func loadTrust(c config.Config) (trusted, error) {
 	var t trusted
 	t.WarnOnly = c.ClaimChecks == config.ChecksWarn
@@ -56,7 +57,8 @@ func loadTrust(c config.Config) (trusted, error) {
 }
 
 // loadOperator reads and checks the JWT of an operator. Its error does not name the file. An
-// expired JWT is no error: nats-server uses it too.
+// expired JWT is no error: nats-server uses it too. The text is a bare JWT, or one between the
+// lines that nsc writes.
 func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 	text, err := read(ref)
 	if err != nil {
@@ -66,7 +68,8 @@ func loadOperator(ref config.JWTRef) (*trust.Operator, error) {
 }
 
 // loadSystem reads the JWT of the system account. If only its key is configured, there is none.
-// With an error, t.System stays nil. t.Operators must be loaded before.
+// With an error, t.System stays nil. t.Operators must be loaded before. Its JWT in the
+// configuration counts only as long as the store has no newer one.
 func (t *trusted) loadSystem(ref config.JWTRef) error {
 	if ref.Key != "" {
 		t.SystemKey = ref.Key
@@ -93,7 +96,8 @@ func (t *trusted) loadSystem(ref config.JWTRef) error {
 }
 
 // checkSystem returns an error if the operators name system accounts, and none of them is this one.
-// nats-server has the same rule. The error has the original's words.
+// nats-server has the same rule. The error has the original's words. key is the public key of the
+// system account.
 func (t *trusted) checkSystem(key string) error {
 	named := t.Operators.SystemAccounts()
 	if len(named) == 0 || slices.Contains(named, key) {

@@ -8,13 +8,15 @@ import (
 	tables "github.com/yuin/goldmark/extension/ast"
 )
 
-// row is what a table says of lines of the log, as those of troubleshooting.md do.
+// row is what a table says of lines of the log, as those of troubleshooting.md do. A row of
+// troubleshooting.md has the line, what it means, and what to do.
 type row struct {
 	lines []line // that it is about
 	text  string // of the whole row
 }
 
-// line matches lines of the log that have a text, with anything in the place of each "…".
+// line matches lines of the log that have a text, with anything in the place of each "…". The text
+// `n1 … refuses` becomes (?i)n1 .* refuses, with a length of 14 bytes.
 type line struct {
 	*regexp.Regexp
 	length int // of the text; a longer one is more certain to be meant
@@ -24,7 +26,8 @@ type line struct {
 // a key.
 const minLine = 10
 
-// rows returns the rows of a table whose first cell has texts of lines: code of several words.
+// rows returns the rows of a table whose first cell has texts of lines: code of several words. A
+// table whose first column has no such texts has none.
 func rows(table *tables.Table, source []byte) (all []row) {
 	headings := cells(table.FirstChild(), source)
 	for r := table.FirstChild().NextSibling(); r != nil; r = r.NextSibling() {
@@ -36,7 +39,8 @@ func rows(table *tables.Table, source []byte) (all []row) {
 	return all
 }
 
-// linesIn returns the lines that a cell names.
+// linesIn returns the lines that a cell names. A cell may name several lines, each between
+// backquotes.
 func linesIn(cell string) (all []line) {
 	for _, code := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
 		text := strings.Trim(code[1], "… ")
@@ -49,7 +53,8 @@ func linesIn(cell string) (all []line) {
 	return all
 }
 
-// sentence returns a row as text: its first cell, and each other one after its heading.
+// sentence returns a row as text: its first cell, and each other one after its heading. Example:
+// "`no route` Meaning: … What to do: …".
 func sentence(headings, content []string) string {
 	text := content[0]
 	for i := 1; i < len(content); i++ {
@@ -61,7 +66,8 @@ func sentence(headings, content []string) string {
 }
 
 // explanations returns the rows that are about a line of the log, those with the longest text
-// first. The query may be the whole line, with its time and level.
+// first. The query may be the whole line, with its time and level. White space is made one blank,
+// since a terminal may have broken the line.
 func explanations(query string) (hits []Hit) {
 	type found struct {
 		hit    Hit

@@ -25,7 +25,8 @@ import (
 	"strings"
 )
 
-// index is the file whose links list the pages in their order.
+// index is the file whose links list the pages in their order. It is named so because code hosting
+// sites show it with the directory.
 const index = "README.md"
 
 //go:embed *.md
@@ -38,16 +39,18 @@ type Page struct {
 	Text  string // Markdown
 }
 
-// Path returns the path of the page on the server.
+// Path returns the path of the page on the server. That of the index is Root.
 func (p *Page) Path() string { return strings.TrimSuffix(Root+"/"+p.Topic, "/") }
 
-// pages are the index and after it what it links to.
+// pages are the index and after it what it links to. They are read when the program starts, which
+// takes less than a millisecond.
 var pages = load()
 
 // Pages returns the index and the pages, in the order in which the index links to them.
 func Pages() []Page { return pages }
 
-// Find returns the page about a topic. An empty topic is the index.
+// Find returns the page about a topic. An empty topic is the index. Topics are in lower case. The
+// page is shared.
 func Find(topic string) (*Page, bool) {
 	i := slices.IndexFunc(pages, func(p Page) bool { return p.Topic == topic })
 	if i < 0 {
@@ -56,7 +59,8 @@ func Find(topic string) (*Page, bool) {
 	return &pages[i], true
 }
 
-// load reads the pages. A page to which the index does not link is not shown: a test finds it.
+// load reads the pages. A page to which the index does not link is not shown: a test finds it. A
+// link to a place in a page, or to another directory, is none to a page.
 func load() []Page {
 	start := read(index)
 	start.Topic = ""
@@ -68,7 +72,8 @@ func load() []Page {
 	return all
 }
 
-// read reads one page, whose first line is its title.
+// read reads one page, whose first line is its title. A title is "# Operating": the mark and its
+// blank are cut off.
 func read(name string) Page {
 	text, err := files.ReadFile(name)
 	if err != nil {

@@ -17,7 +17,9 @@ import (
 // Root is where the server shows the manual. The path of a page is Root, a slash and the topic.
 const Root = "/help"
 
-// markdown is what the pages are written in. HTML in a page is left out.
+// markdown is what the pages are written in. HTML in a page is left out. It is CommonMark with
+// tables, as GitHub shows it. Headings get ids that are made of their text: "Two servers" is
+// #two-servers.
 var markdown = goldmark.New(goldmark.WithExtensions(extension.Table),
 	goldmark.WithParserOptions(parser.WithAutoHeadingID()))
 
@@ -35,11 +37,12 @@ var rendered = sync.OnceValue(func() map[string]template.HTML {
 })
 
 // HTML returns the page without the elements around it. Links between pages lead to the paths of
-// the server. Tables have the class "stack", and their cells the column's heading in data-l.
+// the server. Tables have the class "stack", and their cells the column's heading in data-l. It is
+// safe to be shown: it has no part of a request.
 func (p *Page) HTML() template.HTML { return rendered()[p.Topic] }
 
 // render renders a page. The pages are part of the program, so that a fault in one is one of the
-// program.
+// program. The tree is made for this call and may be changed.
 func (p *Page) render() template.HTML {
 	root, source := p.parse(), []byte(p.Text)
 	p.prepare(root, source)
@@ -55,7 +58,7 @@ func (p *Page) render() template.HTML {
 }
 
 // prepare changes what looks different on the server: the targets of links, and tables. Links are
-// taken away after the walk, which must not lose its place.
+// taken away after the walk, which must not lose its place. p is only read; root is changed.
 func (p *Page) prepare(root ast.Node, source []byte) {
 	var elsewhere []*ast.Link
 	_ = ast.Walk(root, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -80,7 +83,8 @@ func (p *Page) prepare(root ast.Node, source []byte) {
 }
 
 // served returns the URL on the server of what a page links to: a page, a place in one, or another
-// site. Files of the source, which are in other directories, are not served.
+// site. Files of the source, which are in other directories, are not served. url is "" if it is not
+// served. Example: "http.md#paths" is "/help/http#paths".
 func served(link string) (url string, isServed bool) {
 	path, anchor, hasAnchor := strings.Cut(link, "#")
 	switch {
@@ -97,7 +101,7 @@ func served(link string) (url string, isServed bool) {
 	return url, true
 }
 
-// unlink puts the text of a link in its place.
+// unlink puts the text of a link in its place. The text stays a part of its paragraph.
 func unlink(link *ast.Link) {
 	parent := link.Parent()
 	for child := link.FirstChild(); child != nil; child = link.FirstChild() {
@@ -107,7 +111,8 @@ func unlink(link *ast.Link) {
 }
 
 // label gives each cell of a table the heading of its column, which is shown where there is no room
-// for columns.
+// for columns. The style sheet of the pages uses class and attribute on narrow screens. The first
+// cell needs no label: it is the term.
 func label(table *tables.Table, source []byte) {
 	table.SetAttributeString("class", []byte("stack"))
 	headings := cells(table.FirstChild(), source)

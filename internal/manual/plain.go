@@ -10,7 +10,8 @@ import (
 )
 
 // plain writes a page as text for a terminal. Its methods write the nodes of the tree that goldmark
-// makes of a page. indent is what each line of a node begins with.
+// makes of a page. indent is what each line of a node begins with. It is used once, by one
+// goroutine.
 type plain struct {
 	strings.Builder
 	source []byte // that the nodes point into
@@ -25,7 +26,8 @@ func (p *Page) Plain(width int) string {
 	return strings.TrimRight(w.String(), "\n") + "\n"
 }
 
-// blocks writes the blocks in a node, with an empty line after each.
+// blocks writes the blocks in a node, with an empty line after each. The text in an item of a tight
+// list is a TextBlock, which has no empty line after it.
 func (w *plain) blocks(parent ast.Node, indent string) {
 	for n := parent.FirstChild(); n != nil; n = n.NextSibling() {
 		w.block(n, indent)
@@ -35,7 +37,8 @@ func (w *plain) blocks(parent ast.Node, indent string) {
 	}
 }
 
-// block writes one block. What has no form of its own is a paragraph.
+// block writes one block. What has no form of its own is a paragraph. Code is indented by four
+// blanks, as it is written in Markdown.
 func (w *plain) block(n ast.Node, indent string) {
 	switch n := n.(type) {
 	case *ast.Heading:
@@ -104,7 +107,8 @@ func (w *plain) table(n *tables.Table, indent string) {
 }
 
 // wrap writes a paragraph, broken between words. first begins its first line, and rest the others.
-// A word that is longer than a line has one of its own.
+// A word that is longer than a line has one of its own. Characters are counted as runes: the manual
+// has none that are wider than one column.
 func (w *plain) wrap(text, first, rest string) {
 	line, length := first, utf8.RuneCountInString(first)
 	isEmpty := true
@@ -124,7 +128,7 @@ func (w *plain) wrap(text, first, rest string) {
 }
 
 // inline returns the text in a node, in one line. Code keeps its backticks. A link says where it
-// leads.
+// leads. A line break becomes a blank.
 func inline(n ast.Node, source []byte) string {
 	var b strings.Builder
 	for child := n.FirstChild(); child != nil; child = child.NextSibling() {
@@ -147,12 +151,13 @@ func inline(n ast.Node, source []byte) string {
 	return b.String()
 }
 
-// unescape takes away the backslashes of Markdown.
+// unescape takes away the backslashes of Markdown. Only those characters are escaped in the manual.
 func unescape(text string) string {
 	return strings.NewReplacer(`\|`, "|", `\*`, "*", `\_`, "_", `\<`, "<", `\\`, `\`).Replace(text)
 }
 
-// pointer says in text where a link leads. It is empty for a place on the same page.
+// pointer says in text where a link leads. It is empty for a place on the same page. Example: "
+// (help operating)" for operating.md, or " (conf/full.conf)" for a file of the source.
 func pointer(link string) string {
 	path, _, _ := strings.Cut(link, "#")
 	switch topic, isPage := strings.CutSuffix(path, ".md"); {

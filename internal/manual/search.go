@@ -10,7 +10,8 @@ import (
 	tables "github.com/yuin/goldmark/extension/ast"
 )
 
-// section is what follows a heading, up to the next one of any level.
+// section is what follows a heading, up to the next one of any level. A page of n headings has n
+// sections. They are made once and never change.
 type section struct {
 	page            *Page
 	heading, anchor string
@@ -30,7 +31,8 @@ type Hit struct {
 	Snippet         []Part // a piece of its text, in which the words are marked
 }
 
-// Plain returns the hit as text: the topic and the heading, and below it the snippet.
+// Plain returns the hit as text: the topic and the heading, and below it the snippet. Matches are
+// not marked in it.
 func (h *Hit) Plain(width int) string {
 	w := &plain{width: width}
 	w.wrap(strings.TrimSpace("help "+h.Topic)+": "+h.Heading, "", "")
@@ -45,13 +47,14 @@ func (h *Hit) Plain(width int) string {
 // Path returns the path of the section on the server.
 func (h *Hit) Path() string { return strings.TrimSuffix(Root+"/"+h.Topic, "/") + "#" + h.Anchor }
 
-// Part is a piece of a snippet.
+// Part is a piece of a snippet. The parts of a snippet in their order are its text.
 type Part struct {
 	Text    string
 	IsMatch bool
 }
 
 const (
+	// Weights and bounds are measured on the questions of the tests, not calculated.
 	maxHits     = 30  // sections that a search finds
 	maxQuery    = 500 // bytes of a query that are looked at
 	snippetSide = 110 // bytes before and after the place that is shown
@@ -72,7 +75,8 @@ var sections = sync.OnceValue(func() (all []section) {
 	return all
 })
 
-// sections returns the sections of a page.
+// sections returns the sections of a page. The width is larger than any paragraph, so that no text
+// is wrapped.
 func (p *Page) sections() (all []section) {
 	source := []byte(p.Text)
 	w := &plain{source: source, width: 1 << 20}
@@ -114,7 +118,8 @@ var headings = sync.OnceValue(func() map[string][]Heading {
 // Headings returns the headings of the second level, in their order.
 func (p *Page) Headings() []Heading { return headings()[p.Topic] }
 
-// terms returns the first cells of a table that are code, such as the names of keys.
+// terms returns the first cells of a table that are code, such as the names of keys. The backquotes
+// stay.
 func terms(table *tables.Table, source []byte) (all []string) {
 	for row := table.FirstChild().NextSibling(); row != nil; row = row.NextSibling() {
 		if cell := inline(row.FirstChild(), source); strings.HasPrefix(cell, "`") {
@@ -126,7 +131,8 @@ func terms(table *tables.Table, source []byte) (all []string) {
 
 // Search returns the sections that have the words of a query, the best first. Letter case and
 // endings do not count, and a word that the manual does not have stands for the one that is most
-// like it. If the query is a line of the log, what explains that line comes first.
+// like it. If the query is a line of the log, what explains that line comes first. There are
+// maxHits at most. A query of common words finds nothing but lines of the log.
 func Search(query string) []Hit {
 	hits := explanations(query)
 	words := wordsOf(query)
@@ -163,7 +169,8 @@ func (r ranked) is(h Hit) bool { return r.page.Topic == h.Topic && r.anchor == h
 // rank returns how well a section fits, 0 if not at all. Rare words count more than common ones.
 // Words in headings and in the first column of tables count most. In the text, the second of a word
 // counts less than the first, and words count less the longer the text is, as in BM25.
-// TestSearchFindsWhatQuestionsAreAbout holds what the weights are for.
+// TestSearchFindsWhatQuestionsAreAbout holds what the weights are for. phrase is the whole query in
+// lower case: a section that has it as it stands gets 20 more.
 func (s *section) rank(words []word, phrase string) ranked {
 	r := ranked{section: s}
 	if strings.Contains(s.lower.text, phrase) {
@@ -171,6 +178,7 @@ func (s *section) rank(words []word, phrase string) ranked {
 	}
 	for _, w := range words {
 		has := func(text string) float64 { return float64(w.in(text, 1)) }
+		// Its share is at most 10 for each word, however often it is there.
 		n := float64(w.in(s.lower.text, maxCount))
 		length := float64(len(s.text)) / usualText
 		r.score += w.worth * (16*has(s.lower.heading) + 6*has(s.lower.terms) +
@@ -179,7 +187,8 @@ func (s *section) rank(words []word, phrase string) ranked {
 	return r
 }
 
-// hit returns the section as a Hit, with the words marked where most of them are.
+// hit returns the section as a Hit, with the words marked where most of them are. found has places
+// in s.lower.text, which are the same in s.text.
 func (s *section) hit(words []word) Hit {
 	h := Hit{Topic: s.page.Topic, Title: s.page.Title, Heading: s.heading, Anchor: s.anchor}
 	found := matches(s.lower.text, words)
@@ -201,7 +210,8 @@ func (s *section) hit(words []word) Hit {
 	return h
 }
 
-// around returns the part of the text to show: whole words around a place.
+// around returns the part of the text to show: whole words around a place. start and end are byte
+// offsets at blanks or at the ends, so no character is cut.
 func (s *section) around(at int) (start, end int) {
 	if start = at - snippetSide; start <= 0 {
 		start = 0
@@ -218,7 +228,8 @@ func (s *section) around(at int) (start, end int) {
 }
 
 // densest returns where the first of the matches is that stand together: as many different words as
-// possible in one snippet. It is 0 if the words are in the headings only.
+// possible in one snippet. It is 0 if the words are in the headings only. Each match is tried as
+// the first one: they are few.
 func densest(text string, found [][2]int) (at int) {
 	most := 0
 	for i, first := range found {

@@ -11,7 +11,8 @@ import (
 )
 
 // word is a word of a query. A word of the manual is the same one if it begins with its stem: no
-// dictionary says what belongs together, and a manual of this size needs none.
+// dictionary says what belongs together, and a manual of this size needs none. It is comparable, so
+// that doublets are found.
 type word struct {
 	stem  string  // in lower case; words with another ending begin with it too
 	worth float64 // more for a word that few sections have; 0 if none has it
@@ -25,7 +26,7 @@ var common = strings.Fields("a an and are be can do does from has have how i in 
 	"or that the this to was what when where which who why will with would you")
 
 // wordsOf returns the words of a query that the manual has, without doublets. Levels, times and
-// keys in a line of the log are none.
+// keys in a line of the log are none. The order is that of the query.
 func wordsOf(query string) (words []word) {
 	for _, text := range strings.Fields(strings.ToLower(cut(query))) {
 		text = strings.Trim(text, `?!.,;:"'()[]`)
@@ -46,11 +47,11 @@ func wordsOf(query string) (words []word) {
 	return words
 }
 
-// cut returns the part of a query that is looked at.
+// cut returns the part of a query that is looked at. A character that is cut in two is left out.
 func cut(query string) string { return strings.ToValidUTF8(query[:min(len(query), maxQuery)], "") }
 
 // isNoise reports whether a word is of one line of the log only: its level, a time, a number or a
-// key.
+// key. text is in lower case. Example: "2026/11/28", "[4711]" or "ACNW4GQZ6T5Y…".
 func isNoise(text string) bool {
 	digits := strings.IndexFunc(text, unicode.IsDigit) >= 0
 	letters := strings.IndexFunc(text, unicode.IsLower) >= 0
@@ -59,13 +60,14 @@ func isNoise(text string) bool {
 }
 
 // endings are cut off from words, so that one is found as many, and a verb as its noun. The first
-// that fits counts.
+// that fits counts. Longer ones stand before those that they end with.
 var endings = []string{
 	"ations", "ation", "ions", "ings", "ion", "ing", "ies", "ed", "es", "e", "s", "y",
 }
 
 // stemOf returns what words of one kind begin with. It has four letters at least, unless the word
-// is shorter: short stems are the beginning of too many words.
+// is shorter: short stems are the beginning of too many words. "revocations" gives "revoc", and
+// "revoked" gives "revok": that these are different words is accepted.
 func stemOf(text string) string {
 	for _, ending := range endings {
 		if stem, found := strings.CutSuffix(text, ending); found && len(stem) >= 4 {
@@ -78,7 +80,8 @@ func stemOf(text string) string {
 	return text
 }
 
-// newWord returns the word for a stem. Its worth is 0 if no section has it.
+// newWord returns the word for a stem. Its worth is 0 if no section has it. worth is log(1+N/n),
+// with N sections of which n have it: 5 for a rare word, and 0.7 for one that all have.
 func newWord(stem string) word {
 	w := word{stem: stem}
 	n := 0
@@ -94,7 +97,8 @@ func newWord(stem string) word {
 }
 
 // in returns how often words in a text begin with the stem, counted up to most. The text is in
-// lower case.
+// lower case. "jwt" is in "jwts", and not in "ajwt". A stem that begins with a mark, such as
+// "--url", may follow anything.
 func (w word) in(text string, most int) (n int) {
 	if w.stem == "" {
 		return 0
@@ -115,7 +119,8 @@ func (w word) in(text string, most int) (n int) {
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
 
 // matches returns where whole words of a text begin with one of the words, and where they end. The
-// text is in lower case.
+// text is in lower case. Each pair is the place of the first byte and that after the last one.
+// Pairs do not overlap.
 func matches(text string, words []word) (all [][2]int) {
 	for at := 0; at < len(text); at++ {
 		if at > 0 && isLetter(text[at]) && isLetter(text[at-1]) {
