@@ -254,7 +254,7 @@ func TestWhatNoOperatorOfOursHasSignedCountsAsAbsent(t *testing.T) {
 	natstest.Eventually(t, "the values are read", func() bool { return m.Progress().Revision >= 3 })
 	m.serves(a.ID, issue(t, op, a, 1))
 	m.serves(b.ID, nil)
-	m.refuses(1) // of the other one what is stored here is put back
+	m.refuses(1)                   // of the other one what is stored here is put back
 	m.mustPush(issue(t, op, a, 2)) // over the foreign one
 	m.mustPush(issue(t, op, b, 1))
 	m.refuses(0)

@@ -10,10 +10,11 @@ import (
 	"nats-account-server/internal/claimdiff"
 )
 
-// The faults of an import that have a Kind of their own.
+// Faults of an import.
 const (
 	faultNoToken = "the export is private, and the import has no activation token"
 	faultExpired = "its activation token has expired"
+	faultTwice   = "nats-server imports a stream once only, under the first name"
 )
 
 // The Kinds of faults of an import. Programs read them: they never change.
@@ -44,14 +45,38 @@ func Kind(fault string) string {
 func Imports(
 	c *jwt.AccountClaims, exporter func(key string) *jwt.AccountClaims, now time.Time,
 ) (faults []string) {
-	for _, i := range c.Imports {
-		if i == nil {
-			continue
-		}
-		if why := Import(c.Subject, i, exporter(i.Account), now); why != "" {
+	for n, why := range Faults(c.Imports, func(i *jwt.Import) string {
+		return Import(c.Subject, i, exporter(i.Account), now)
+	}) {
+		if i := c.Imports[n]; why != "" {
 			faults = append(faults, fmt.Sprintf("import of %s %.128q from %.12s: %s", i.Type,
 				string(Imported(i)), i.Account, why))
 		}
+	}
+	return faults
+}
+
+// Faults returns for each import of an account what check says of it, which is Import with what the
+// caller knows, and what follows from the imports before it: nats-server imports the same stream
+// once only. A null import has no fault.
+func Faults(imports []*jwt.Import, check func(*jwt.Import) string) []string {
+	type stream struct {
+		account string
+		subject jwt.Subject
+	}
+	faults, seen := make([]string, len(imports)), make(map[stream]bool)
+	for n, i := range imports {
+		if i == nil {
+			continue
+		}
+		if faults[n] = check(i); faults[n] != "" || !i.IsStream() {
+			continue
+		}
+		id := stream{i.Account, Imported(i)}
+		if seen[id] {
+			faults[n] = faultTwice
+		}
+		seen[id] = true
 	}
 	return faults
 }

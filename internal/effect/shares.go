@@ -120,12 +120,12 @@ func (d *difference) changesGrants() bool {
 // compareImporter adds a line for each import of another account that ceases or begins to work. An
 // import that did not work and still does not has no line.
 func (f *shareFinder) compareImporter(of importer) {
-	for _, i := range of.claims.Imports {
+	stored, pushed := f.faults(of, f.stored), f.faults(of, f.pushed)
+	for n, i := range of.claims.Imports {
 		if !f.isFromHere(i) {
 			continue
 		}
-		before := claimcheck.Import(of.key, i, f.stored, f.now)
-		after := claimcheck.Import(of.key, i, f.pushed, f.now)
+		before, after := stored[n], pushed[n]
 		what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + ": "
 		switch {
 		case before == "" && after != "":
@@ -136,6 +136,14 @@ func (f *shareFinder) compareImporter(of importer) {
 				Words: what + "has waited for it since " + claimdiff.Time(of.claims.IssuedAt)})
 		}
 	}
+}
+
+// faults returns why imports of another account do nothing, if these are the claims of the account.
+// What is said of imports from others does not count.
+func (d *difference) faults(of importer, claims *jwt.AccountClaims) []string {
+	return claimcheck.Faults(of.claims.Imports, func(i *jwt.Import) string {
+		return claimcheck.Import(of.key, i, claims, d.now)
+	})
 }
 
 // countConnections adds to lines about other accounts how many connections these have, and puts
@@ -248,8 +256,10 @@ func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
 // it does, so that the same import in other claims has the same key.
 func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 	found := make(map[string]*jwt.Import)
-	for _, i := range c.Imports {
-		if i != nil && claimcheck.Import(f.key, i, f.exporter(i.Account), f.now) == "" {
+	for n, fault := range claimcheck.Faults(c.Imports, func(i *jwt.Import) string {
+		return claimcheck.Import(f.key, i, f.exporter(i.Account), f.now)
+	}) {
+		if i := c.Imports[n]; i != nil && fault == "" {
 			id := []string{i.Account, i.Type.String(), string(claimcheck.Imported(i)), local(i)}
 			found[strings.Join(id, " ")] = i
 		}

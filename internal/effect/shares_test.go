@@ -104,6 +104,14 @@ var shareRows = []row{
 		},
 	},
 	{
+		name: "a stream that is imported twice is exported", clients: pair,
+		stored: same, pushed: exports(jwt.Stream, "a.x"),
+		others: map[string]edit{"web": all(imports(jwt.Stream, "", "a.x", as("b")),
+			imports(jwt.Stream, "", "a.x", as("c")))},
+		lines: []string{"starts import_starts web 1"},
+		flows: []flow{toWeb("a.x", "b", false, true), toWeb("a.x", "c", false, false)},
+	},
+	{
 		name: "an export is narrowed", clients: pair,
 		stored: all(exports(jwt.Stream, "a.>"), exports(jwt.Stream, "b.>")),
 		pushed: all(exports(jwt.Stream, "a.x.>"), exports(jwt.Stream, "b.>")),

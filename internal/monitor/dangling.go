@@ -130,13 +130,12 @@ func (c *importCheck) dangling(key string) (first DanglingImport, n int) {
 	if claims == nil {
 		return first, 0
 	}
-	for _, i := range claims.Imports {
-		from := c.source(claims, i)
+	for at, from := range c.sources(claims) {
 		if from.Fault == "" {
 			continue
 		}
 		if n++; n == 1 {
-			first = DanglingImport{key, claims.Name, i, from}
+			first = DanglingImport{key, claims.Name, claims.Imports[at], from}
 		}
 	}
 	return first, n

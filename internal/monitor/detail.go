@@ -71,9 +71,7 @@ func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) 
 	if d.Claims, err = jwt.DecodeAccountClaims(string(bytes.TrimSpace(d.Token))); err != nil {
 		return d, nil
 	}
-	for _, i := range d.Claims.Imports {
-		d.Sources = append(d.Sources, check.source(d.Claims, i))
-	}
+	d.Sources = check.sources(d.Claims)
 	d.findImporters(check)
 	return d, nil
 }
@@ -92,19 +90,25 @@ func (m *Monitor) read(ctx context.Context, key string) []byte {
 	return token
 }
 
-// source describes where an import comes from. claims are those of the importer, and i is one of
-// its imports.
-func (c *importCheck) source(claims *jwt.AccountClaims, i *jwt.Import) Source {
-	if i == nil {
-		return Source{}
+// sources describes where the imports of an account come from. That of a null import is empty.
+func (c *importCheck) sources(claims *jwt.AccountClaims) []Source {
+	all, exporters := make([]Source, len(claims.Imports)), make(map[string]Source)
+	faults := claimcheck.Faults(claims.Imports, func(i *jwt.Import) string {
+		from := c.exporter(i.Account)
+		s := Source{Key: i.Account, IsStored: from != nil}
+		if from != nil {
+			s.Name = from.Name
+		}
+		exporters[i.Account] = s
+		return claimcheck.Import(claims.Subject, i, from, c.now)
+	})
+	for n, i := range claims.Imports {
+		if i != nil {
+			all[n] = exporters[i.Account]
+			all[n].Fault = faults[n]
+		}
 	}
-	from := c.exporter(i.Account)
-	s := Source{Key: i.Account, IsStored: from != nil,
-		Fault: claimcheck.Import(claims.Subject, i, from, c.now)}
-	if from != nil {
-		s.Name = from.Name
-	}
-	return s
+	return all
 }
 
 // findImporters finds the accounts that import from this one: those that the index names, and whose
@@ -126,11 +130,13 @@ func (d *Detail) findImporters(check *importCheck) {
 			continue
 		}
 		found := ImporterDetail{Key: i.Key, Name: claims.Name}
-		for _, imported := range claims.Imports {
+		for n, fault := range claimcheck.Faults(claims.Imports, func(i *jwt.Import) string {
+			return claimcheck.Import(claims.Subject, i, d.Claims, check.now)
+		}) {
+			imported := claims.Imports[n]
 			if imported != nil && imported.Account == d.Key {
 				found.Imports = append(found.Imports, imported)
-				found.Faults = append(found.Faults,
-					claimcheck.Import(i.Key, imported, d.Claims, check.now))
+				found.Faults = append(found.Faults, fault)
 			}
 		}
 		if len(found.Imports) > 0 {

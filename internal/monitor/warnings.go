@@ -55,11 +55,8 @@ type warner struct {
 func (w *warner) imports() (found []Warning) {
 	pushed, check := w.pushed, w.check
 	isSame := w.stored != nil && reflect.DeepEqual(w.stored.Imports, pushed.Imports)
-	for _, i := range pushed.Imports {
-		fault := ""
+	for n, fault := range claimcheck.Faults(pushed.Imports, func(i *jwt.Import) (fault string) {
 		switch {
-		case i == nil:
-			continue
 		case !w.thorough && (isSame || len(check.exporters) >= maxPushExporters):
 			if !w.m.Store.Index().Get(i.Account).Servable && !check.isConfigured(i.Account) {
 				fault = claimcheck.Import(pushed.Subject, i, nil, check.now)
@@ -69,7 +66,9 @@ func (w *warner) imports() (found []Warning) {
 		default:
 			fault = claimcheck.Import(pushed.Subject, i, check.exporter(i.Account), check.now)
 		}
-		if fault != "" {
+		return fault
+	}) {
+		if i := pushed.Imports[n]; fault != "" {
 			text := fmt.Sprintf("import of %s %s from %s: %s", i.Type,
 				claimdiff.Plain(string(claimcheck.Imported(i))), claimdiff.Key(i.Account), fault)
 			found = append(found, Warning{claimcheck.Kind(fault), text})
@@ -113,12 +112,17 @@ func (w *warner) exports() (found []Warning) {
 // broken returns the imports of an account that stored has exports for, and pushed has not.
 // importer imports from the account of pushed. Both its claims are compared at the same instant.
 func broken(importer, stored, pushed *jwt.AccountClaims, now time.Time) (found []Warning) {
-	for _, i := range importer.Imports {
-		if i == nil || i.Account != pushed.Subject ||
-			claimcheck.Import(importer.Subject, i, stored, now) != "" {
+	faults := func(from *jwt.AccountClaims) []string {
+		return claimcheck.Faults(importer.Imports, func(i *jwt.Import) string {
+			return claimcheck.Import(importer.Subject, i, from, now)
+		})
+	}
+	before, after := faults(stored), faults(pushed)
+	for n, i := range importer.Imports {
+		if i == nil || i.Account != pushed.Subject || before[n] != "" {
 			continue
 		}
-		if fault := claimcheck.Import(importer.Subject, i, pushed, now); fault != "" {
+		if fault := after[n]; fault != "" {
 			found = append(found, Warning{KindBreaks, fmt.Sprintf("%s imports %s %s: %s",
 				nameOf(importer), i.Type, claimdiff.Plain(string(claimcheck.Imported(i))), fault)})
 		}

@@ -42,6 +42,11 @@ func TestAPushIsWarnedOf(t *testing.T) {
 	w.pushOf(c, imports(b, "open.c", ""))
 	before := claims(b, exports("open.>", false), exports("secret.>", true))
 	dangling := imports(b, "closed.x", "")
+	twice := func(c *jwt.AccountClaims) {
+		imports(b, "open.a", "")(c)
+		imports(b, "open.a", "")(c)
+		c.Imports[0].LocalSubject, c.Imports[1].LocalSubject = "one", "two"
+	}
 	for _, row := range []struct {
 		name           string
 		stored, pushed *jwt.AccountClaims
@@ -65,6 +70,7 @@ func TestAPushIsWarnedOf(t *testing.T) {
 		{"one that is not imported is gone", before, claims(b, exports("open.>", false)), false, ""},
 		{"it is narrower", before, claims(b, exports("open.c", false)), false, ""},
 		{"it needs a token now", before, claims(b, exports("open.>", true)), false, "breaks_importer"},
+		{"a stream is imported twice", nil, claims(a, twice), false, "dangling_import"},
 		{"it expires in the year 2400", claims(a), claims(a, func(c *jwt.AccountClaims) {
 			c.Expires = 13_569_465_600
 		}), false, "incomplete"},
