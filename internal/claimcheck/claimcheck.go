@@ -26,14 +26,17 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// Version is that of the nats-server whose checks these are.
+// Version is that of the nats-server whose checks these are. A newer one may refuse more: the tests
+// run against the nats-server of go.mod and say what differs.
 const Version = "2.15"
 
-// errSystem is what nats-server logs before it ends.
+// errSystem is what nats-server logs before it ends. The library of jwt/v2 does not know which
+// account is the system account.
 var errSystem = errors.New("not allowed to enable JetStream on the system account")
 
 // Reasons returns why nats-servers refuse claims that have passed Validate. It returns nil if they
-// do not. isSystem says that the claims are those of the system account.
+// do not. isSystem says that the claims are those of the system account. There is one reason for
+// each mapping at most, in the order of their sources.
 func Reasons(c *jwt.AccountClaims, isSystem bool) []error {
 	var found []error
 	// In the order of a map the same claims would be refused with another text each time.
@@ -49,7 +52,8 @@ func Reasons(c *jwt.AccountClaims, isSystem bool) []error {
 }
 
 // checkMapping returns the first thing that is wrong with a mapping. Validate has checked the
-// weights, and that no subject is empty or has an empty token.
+// weights, and that no subject is empty or has an empty token. source is what clients publish to,
+// and to are the subjects that this becomes, with their weights.
 func checkMapping(source string, to []jwt.WeightedMapping) error {
 	from, ok := parseSource(source)
 	if !ok {

@@ -14,7 +14,8 @@ const maxAhead = math.MaxInt64 / int64(time.Second)
 
 // Expiry says that nats-server takes the time of expiry of an account for another one, "" if it
 // does not. A time that is too far ahead becomes one that may be at any time, or has passed:
-// hasPassed says so. Then nats-server ends all connections, and each that comes.
+// hasPassed says so. Then nats-server ends all connections, and each that comes. exp is in Unix
+// seconds; 0 and below is never. now is the clock of this machine.
 func Expiry(exp int64, now time.Time) (fault string, hasPassed bool) {
 	ahead := exp - now.Unix()
 	if exp <= 0 || ahead <= maxAhead {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// function is one that a token of a destination may call, such as {{partition(5,1,2)}}.
+// function is one that a token of a destination may call, such as {{partition(5,1,2)}}. Its numbers
+// are those of the wildcards of the source, from 1 on.
 type function struct {
 	call *regexp.Regexp // finds a call; its group is the arguments
 	// parse checks the arguments of a call. It returns the numbers of the wildcards that they name.
@@ -31,7 +32,8 @@ var functions = []function{
 }
 
 // call matches a call of the function with a name of these words. Each word may begin with a
-// capital letter.
+// capital letter. Example: call("split", "from", "left") matches {{splitFromLeft(1,2)}} and {{
+// SplitFromLeft(1, 2) }}.
 func call(words ...string) *regexp.Regexp {
 	name := ""
 	for _, w := range words {
@@ -40,16 +42,18 @@ func call(words ...string) *regexp.Regexp {
 	return regexp.MustCompile(`\{\{\s*` + name + `\s*\((.*)\)\s*\}\}`)
 }
 
-// comma separates two arguments.
+// comma separates two arguments. Blanks before it stay with the argument before.
 var comma = regexp.MustCompile(`,\s*`)
 
-// isCall reports whether a token must be the call of a function.
+// isCall reports whether a token must be the call of a function. A shorter token, such as {{}}, is
+// taken as it is.
 func isCall(token string) bool {
 	return len(token) > 4 && strings.HasPrefix(token, "{{") && strings.HasSuffix(token, "}}")
 }
 
 // findCall returns the function that a token calls, with the arguments. It returns nil if the token
-// is no call, or that of no known function.
+// is no call, or that of no known function. Without arguments there is one that is empty, as in
+// {{wildcard()}}.
 func findCall(token string) (*function, []string) {
 	if !isCall(token) {
 		return nil, nil
@@ -74,7 +78,7 @@ func parseWildcard(args []string) ([]int, error) {
 	return numbers(args)
 }
 
-// parsePartition is for partition(count, number, …).
+// parsePartition is for partition(count, number, …). A count alone partitions by the whole subject.
 func parsePartition(args []string) ([]int, error) {
 	if !isCount(args[0]) {
 		return nil, errArgument
@@ -82,7 +86,8 @@ func parsePartition(args []string) ([]int, error) {
 	return numbers(args[1:])
 }
 
-// parsePosition is for splitFromLeft(number, position) and those like it.
+// parsePosition is for splitFromLeft(number, position) and those like it. The position may be any
+// number of 32 bits, also one that no subject reaches.
 func parsePosition(args []string) ([]int, error) {
 	if err := checkTwo(args); err != nil {
 		return nil, err
@@ -139,6 +144,7 @@ func numbers(args []string) (all []int, err error) {
 }
 
 // isCount reports whether an argument is a number of 32 bits. One below 0 is, of any size.
+// nats-server checks only that it fits.
 func isCount(arg string) bool {
 	n, err := strconv.Atoi(trim(arg))
 	return err == nil && n <= math.MaxInt32

@@ -19,6 +19,7 @@ const (
 
 // The Kinds of faults of an import. Programs read them: they never change.
 const (
+	// They are values of the label kind of push_warnings_total too.
 	KindDangling = "dangling_import"
 	KindNoToken  = "private_import_without_token"
 	KindExpired  = "activation_expired"
@@ -41,7 +42,8 @@ func Kind(fault string) string {
 
 // Imports returns why imports of an account do nothing: what it imports is not exported, or not to
 // it. nats-server takes the claims all the same, and tells no client. exporter returns the claims
-// of another account, nil if it is not known.
+// of another account, nil if it is not known. now decides whether tokens have expired. Faults are
+// in the order of the imports.
 func Imports(
 	c *jwt.AccountClaims, exporter func(key string) *jwt.AccountClaims, now time.Time,
 ) (faults []string) {
@@ -88,7 +90,8 @@ func Imported(i *jwt.Import) jwt.Subject {
 }
 
 // Import returns why an import of an account does nothing, "" if it does what it should. from is
-// nil if the exporting account is not known.
+// nil if the exporting account is not known. The result is a clause in English for people: "it is
+// not exported".
 func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Time) string {
 	if from == nil {
 		return "the account is not stored"
@@ -108,7 +111,8 @@ func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Ti
 	return why
 }
 
-// checkGrant returns why an export does not allow an import, "" if it does.
+// checkGrant returns why an export does not allow an import, "" if it does. The order of the cases
+// is from the export to the token, so that the first cause is told.
 func checkGrant(
 	importer string, i *jwt.Import, e *jwt.Export, from *jwt.AccountClaims, now time.Time,
 ) string {
@@ -121,6 +125,7 @@ func checkGrant(
 	case i.Token == "":
 		return faultNoToken
 	}
+	// Decode checks the signature of the issuer that the token names; DidSign, whose key that is.
 	grant, err := jwt.DecodeActivationClaims(i.Token)
 	switch {
 	case err != nil:

@@ -8,11 +8,13 @@ import (
 	"strings"
 )
 
-// spaces are the characters that no token of a subject has.
+// spaces are the characters that no token of a subject has. nats-server refuses a subject with one
+// of them.
 const spaces = " \t\n\r\f"
 
 // What is wrong with a mapping, in nats-server's words.
 var (
+	// They have the same texts as in its log.
 	errSubject    = errors.New("invalid subject")
 	errTransform  = errors.New("invalid mapping destination: invalid transform")
 	errUnknown    = errors.New("invalid mapping destination: unknown function")
@@ -25,7 +27,8 @@ var (
 		"arguments passed to the function")
 )
 
-// source is the subject that a mapping begins with.
+// source is the subject that a mapping begins with. Example: "orders.*.>" has one wildcard and is
+// open.
 type source struct {
 	wildcards int  // how many tokens are *
 	isOpen    bool // the last token is >
@@ -46,7 +49,8 @@ func parseSource(text string) (s source, ok bool) {
 	return s, true
 }
 
-// checkDestination returns why a subject can't be what this source is mapped to.
+// checkDestination returns why a subject can't be what this source is mapped to. A destination may
+// have "$1" and calls of functions as tokens, and ends in ">" if the source does.
 func (s source) checkDestination(destination string) error {
 	tokens := strings.Split(destination, ".")
 	isOpen := false
@@ -72,7 +76,8 @@ func (s source) checkDestination(destination string) error {
 	return nil
 }
 
-// checkToken returns why a token of a destination can't be filled in from this source.
+// checkToken returns why a token of a destination can't be filled in from this source. A token
+// without a reference is taken as it is.
 func (s source) checkToken(token string) error {
 	if number, isReference := strings.CutPrefix(token, "$"); isReference {
 		// A token that only begins like a reference is taken as it is: $JS is one.
@@ -93,7 +98,8 @@ func (s source) checkToken(token string) error {
 }
 
 // checkWildcards returns why a token can't refer to these wildcards of this source. Numbers below 1
-// are taken, since nats-server takes them.
+// are taken, since nats-server takes them. Without any wildcard in the source, nats-server looks at
+// no number.
 func (s source) checkWildcards(token string, wildcards []int, isNeeded bool) error {
 	if s.wildcards == 0 && !s.isOpen {
 		if isNeeded {

@@ -41,7 +41,8 @@ import (
 )
 
 // Effect is what a change can do to those who use the account, at most. Whether it does depends on
-// who is connected, which is not known here. The values are part of answers in JSON.
+// who is connected, which is not known here. The values are part of answers in JSON. The order of
+// the constants is that in which a page shows them.
 type Effect string
 
 // The effects, the worst first.
@@ -54,7 +55,7 @@ const (
 	None  Effect = "none"  // no client loses anything
 )
 
-// The values of Change.Sign.
+// The values of Change.Sign. A sign is what begins the line of a change.
 const (
 	added   = "+"
 	removed = "-"
@@ -62,6 +63,8 @@ const (
 )
 
 // Change is one change in meaning. It is complete when Diff returns it, and a value of its own.
+// Example: {"nats.limits.conn", "limit_changed", "~", "", "cut", "may open 60 connections, was
+// unlimited"}. Of may have any text of a tenant; the others have not.
 type Change struct {
 	Field string `json:"field"` // a path as Effects has it: "nats.limits.conn"
 	Code  string `json:"code"`  // a stable name: "limit_changed"
@@ -79,7 +82,8 @@ type Change struct {
 //
 // If stored is nil, the account is new: pushed is compared with an account without limits and
 // JetStream, and nothing has an effect yet. If pushed is nil, the account is gone, which is the
-// only change then. If both are nil, there is none.
+// only change then. If both are nil, there is none. Neither is changed. The cost is that of the
+// larger lists, sorted.
 func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	var found []Change
 	d := differ{found: &found}
@@ -112,20 +116,22 @@ func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	return found
 }
 
-// Added is the change that an account is new. It is the first one that Diff returns for it.
+// Added is the change that an account is new. It is the first one that Diff returns for it. key is
+// the account's public key, and name may be any text.
 func Added(key, name string) Change {
 	return Change{Field: "sub", Code: "account_added", Sign: added, Of: key, Effect: None,
 		Words: account(key, name) + " is new"}
 }
 
-// Removed is the change that an account is gone.
+// Removed is the change that an account is gone. All connections of a deleted account end.
 func Removed(key, name string) Change {
 	return Change{Field: "sub", Code: "account_removed", Sign: removed, Of: key, Effect: Cut,
 		Words: account(key, name) + " is not there any more"}
 }
 
 // empty returns what a new account is compared with: no limits, and no JetStream. What each account
-// has is the same in it, so that it is not said: key, name, issuer, type and version.
+// has is the same in it, so that it is not said: key, name, issuer, type and version. A limit of 0
+// would be a change of each that is unlimited.
 func empty(c *jwt.AccountClaims) *jwt.AccountClaims {
 	e := &jwt.AccountClaims{
 		ClaimsData: jwt.ClaimsData{Subject: c.Subject, Issuer: c.Issuer, Name: c.Name},
@@ -137,7 +143,7 @@ func empty(c *jwt.AccountClaims) *jwt.AccountClaims {
 	return e
 }
 
-// account returns the words for an account.
+// account returns the words for an account. Example: `account "orders" ACNW…V2JU`.
 func account(key, name string) string {
 	if name == "" {
 		return "account " + Key(key)
@@ -146,7 +152,8 @@ func account(key, name string) string {
 }
 
 // differ gathers the changes of one part of the claims. It is copied for each part and element,
-// with what all changes in there have. found is the same for all copies.
+// with what all changes in there have. found is the same for all copies. Fields that are empty add
+// nothing.
 type differ struct {
 	found  *[]Change
 	path   string // before the field
@@ -159,6 +166,7 @@ type differ struct {
 }
 
 // inside returns a differ for a part. path is the whole path of it, prefix is before all words.
+// path ends with a dot, or is that of an element: "nats.exports[].".
 func (d differ) inside(path, of, prefix string) differ {
 	d.path, d.of, d.prefix = path, of, prefix
 	return d
@@ -193,7 +201,8 @@ func (d differ) allowsMore() Effect {
 	return None
 }
 
-// value compares a value that is given in words. clause has a place for the new one.
+// value compares a value that is given in words. clause has a place for the new one. Example:
+// clause "may open %s", stored "unlimited", pushed "60 connections".
 func (d differ) value(field, code, clause, stored, pushed string) {
 	if stored != pushed {
 		d.add(Change{Field: field, Code: code, Words: fmt.Sprintf(clause, pushed) + d.was(stored)})
@@ -201,7 +210,7 @@ func (d differ) value(field, code, clause, stored, pushed string) {
 }
 
 // raw compares a value that words shortens: two values can differ whose words are the same. clause
-// has a place for the new one.
+// has a place for the new one. stored and pushed are what is compared.
 func (d differ) raw(field, code, clause, stored, pushed string, words func(string) string) {
 	if stored != pushed {
 		d.add(Change{Field: field, Code: code,
@@ -226,7 +235,8 @@ func (d differ) text(field, code, what, stored, pushed string) {
 }
 
 // flag compares a value with two states. yes and no are the clauses for them. more is the state
-// that allows more than the other, if one does: a change to it has no effect.
+// that allows more than the other, if one does: a change to it has no effect. Both clauses are
+// whole: "imports need a token".
 func (d differ) flag(field, code string, stored, pushed bool, yes, no string, more ...bool) {
 	if stored == pushed {
 		return
@@ -257,7 +267,8 @@ type elements struct {
 	more        string              // added or removed: that allows more. "": neither does
 }
 
-// list compares two lists whose order means nothing.
+// list compares two lists whose order means nothing. Elements that are there twice count once. What
+// is gone comes first.
 func (d differ) list(of elements, stored, pushed []string) {
 	add := func(sign, clause string, items []string) {
 		for _, item := range items {

@@ -9,7 +9,7 @@ import (
 )
 
 // Group is a part of what claims say, in the order in which a page shows it. Title is one of the
-// titles below, or "Tier" and the name of the tier.
+// titles below, or "Tier" and the name of the tier. A group has at least one item.
 type Group struct {
 	Title string
 	Items []Item
@@ -74,7 +74,7 @@ func Describe(c *jwt.AccountClaims) []Group {
 }
 
 // clauses returns the words of the changes that compare finds. It compares something with nothing,
-// so that these words say what there is.
+// so that these words say what there is. Signs and effects are thrown away.
 func clauses(compare func(differ)) (words []string) {
 	var found []Change
 	compare(differ{found: &found, isNew: true})
@@ -84,7 +84,8 @@ func clauses(compare func(differ)) (words []string) {
 	return words
 }
 
-// details returns one item with what compare finds as its details, none if that is nothing.
+// details returns one item with what compare finds as its details, none if that is nothing. The
+// item has a label only.
 func details(label string, compare func(differ)) []Item {
 	words := clauses(compare)
 	if len(words) == 0 {
@@ -121,7 +122,7 @@ func describeLimits(l *jwt.OperatorLimits) (items []Item) {
 }
 
 // describeJetStream returns the limits of JetStream for the account. If there are tiers, each of
-// them is a group of its own.
+// them is a group of its own. Without JetStream there is one item that says so.
 func describeJetStream(l *jwt.OperatorLimits) []Item {
 	const path = "nats.limits."
 	switch {
@@ -153,7 +154,8 @@ func choose(condition bool, yes, no string) string {
 }
 
 // describeSigningKeys returns an item for each signing key. Its details are what the template of
-// its scope allows, as changes from an empty template.
+// its scope allows, as changes from an empty template. A key without a scope has no details, and
+// its users have what their own JWTs say.
 func describeSigningKeys(keys jwt.SigningKeys) (items []Item) {
 	for _, key := range keysOf(keys, nil) {
 		i := Item{Field: "nats.signing_keys{}", Of: key, Label: Key(key),
@@ -210,7 +212,8 @@ func describeImports(list jwt.Imports) (items []Item) {
 	return items
 }
 
-// describeMappings returns an item for each source of mappings, with its destinations.
+// describeMappings returns an item for each source of mappings, with its destinations. Items are in
+// the order of the sources, and details in that of the destinations.
 func describeMappings(all jwt.Mapping) (items []Item) {
 	for _, source := range keysOf(all, nil) {
 		i := Item{Field: "nats.mappings{}[].subject", Of: string(source),

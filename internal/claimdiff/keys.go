@@ -7,7 +7,8 @@ import (
 )
 
 // signingKeys compares the keys that may sign users and activation tokens. A key has a scope or
-// none: with one, all of its users may do the same, whatever their own JWTs say.
+// none: with one, all of its users may do the same, whatever their own JWTs say. Keys are sorted,
+// and each is named by its ends: "AB3D…K2LM".
 func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
@@ -25,7 +26,8 @@ func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 	}
 }
 
-// signingKey returns the words for a signing key. s is nil if it has no scope.
+// signingKey returns the words for a signing key. s is nil if it has no scope. Example: `signing
+// key AB3D…K2LM, role "worker",`.
 func signingKey(key string, s jwt.Scope) string {
 	words := "signing key " + Key(key)
 	if scope := UserScope(s); scope != nil {
@@ -74,7 +76,8 @@ func (d differ) scope(stored, pushed *jwt.UserScope) {
 	e.template(&stored.Template, &pushed.Template)
 }
 
-// template compares what a signing key's users may do.
+// template compares what a signing key's users may do. Limits of a template bound each user, and
+// are compared by the rows of templateLimits.
 func (d differ) template(stored, pushed *jwt.UserPermissionLimits) {
 	const code = "signing_key_scope_changed"
 	d.numbers(templateLimits, code, ofTemplate(stored.NatsLimits), ofTemplate(pushed.NatsLimits))
@@ -90,7 +93,7 @@ func (d differ) template(stored, pushed *jwt.UserPermissionLimits) {
 	d.permissions(stored.Permissions, pushed.Permissions)
 }
 
-// location returns the words for a time zone.
+// location returns the words for a time zone. "" is the nats-server's own.
 func location(name string) string {
 	if name == "" {
 		return "the server's time zone"
@@ -99,7 +102,8 @@ func location(name string) string {
 }
 
 // only compares a list of a template that says how or from where users may connect. An empty one
-// allows everything, so that a change from or to it is said besides its elements.
+// allows everything, so that a change from or to it is said besides its elements. Example:
+// preposition "from" and the element "10.0.0.0/8".
 func (d differ) only(field, preposition string, stored, pushed []string) {
 	const code = "signing_key_scope_changed"
 	switch {
@@ -126,7 +130,7 @@ func (d differ) times(stored, pushed []jwt.TimeRange) {
 		ranges(stored), ranges(pushed))
 }
 
-// ranges returns the words for times of day.
+// ranges returns the words for times of day. Example: "from 09:00:00 to 17:00:00".
 func ranges(times []jwt.TimeRange) (words []string) {
 	for _, t := range times {
 		words = append(words, "from "+Plain(t.Start)+" to "+Plain(t.End))
@@ -165,7 +169,8 @@ func (d differ) revocations(stored, pushed jwt.RevocationList) {
 	}
 }
 
-// user returns the words for the key of a revocation, which may stand for all users.
+// user returns the words for the key of a revocation, which may stand for all users. The key "*"
+// stands for all.
 func user(key string) string {
 	if key == jwt.All {
 		return "all users"

@@ -33,10 +33,12 @@ type limit struct {
 }
 
 // unlimited is what meaning returns for a limit that bounds nothing. Every number is below it, so
-// that a limit which is raised is one whose meaning has grown.
+// that a limit which is raised is one whose meaning has grown. math.MaxInt64 is no limit in claims,
+// since nats-server can't count so far.
 const unlimited = math.MaxInt64
 
-// accountLimits has a row for each limit of an account but those of JetStream.
+// accountLimits has a row for each limit of an account but those of JetStream. The order is that of
+// the words in Diff and of the rows of a page.
 var accountLimits = []limit{
 	{name: "conn", of: func(l *jwt.OperatorLimits) int64 { return l.Conn },
 		label: "Connections", clause: "may open %s connection{s}", zero: "no", format: number},
@@ -93,7 +95,8 @@ var templateLimits = []limit{
 		below: unlimited, format: Size},
 }
 
-// ofTier returns the limits of a tier as those of an account, for the rows of jetStreamLimits.
+// ofTier returns the limits of a tier as those of an account, for the rows of jetStreamLimits. The
+// other limits are zero and are not looked at.
 func ofTier(l jwt.JetStreamLimits) *jwt.OperatorLimits {
 	return &jwt.OperatorLimits{JetStreamLimits: l}
 }
@@ -117,7 +120,7 @@ func (l limit) meaning(n int64) int64 {
 	return n
 }
 
-// value returns a number in words, as a table shows it.
+// value returns a number in words, as a table shows it. Example: "unlimited", "none" or "1 GiB".
 func (l limit) value(n int64) string {
 	switch n = l.meaning(n); {
 	case n == unlimited:
@@ -130,7 +133,7 @@ func (l limit) value(n int64) string {
 	return l.format(n)
 }
 
-// words returns the clause for a number.
+// words returns the clause for a number. Example: "may open 60 connections".
 func (l limit) words(n int64) string {
 	value := l.value(n)
 	if l.meaning(n) == 0 {
@@ -139,7 +142,8 @@ func (l limit) words(n int64) string {
 	return fmt.Sprintf(plural(l.clause, n), value)
 }
 
-// numbers compares the limits of some rows.
+// numbers compares the limits of some rows. code is that of each change. A limit that is raised has
+// no effect.
 func (d differ) numbers(rows []limit, code string, stored, pushed *jwt.OperatorLimits) {
 	for _, l := range rows {
 		before, now := l.of(stored), l.of(pushed)
@@ -214,7 +218,8 @@ func (d limitDiffer) storage(stored, pushed *jwt.OperatorLimits) {
 }
 
 // tier compares the limits of one tier. A tier is a number of replicas, such as "R3": its limits
-// are for streams with as many, and a tier without limits allows no stream.
+// are for streams with as many, and a tier without limits allows no stream. An absent tier is one
+// without limits.
 func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLimits) {
 	before, was := stored[name]
 	now, is := pushed[name]

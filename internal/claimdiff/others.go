@@ -10,7 +10,8 @@ import (
 
 // identity compares what says whose claims these are and how long they are valid. The issue time
 // and the ID differ whenever claims are issued anew, so they are left out. The subject differs only
-// if claims of two accounts are compared, as the command diff may be asked to.
+// if claims of two accounts are compared, as the command diff may be asked to. An issuer that
+// differs is another signing key of the operator, or another operator.
 func (d differ) identity(stored, pushed *jwt.AccountClaims) {
 	d.raw("sub", "account_changed", "account %s", stored.Subject, pushed.Subject, Key)
 	d.text("name", "name_changed", "name", stored.Name, pushed.Name)
@@ -40,7 +41,8 @@ func (d differ) expiry(stored, pushed int64) {
 	d.add(c)
 }
 
-// expires returns the words for when an account expires.
+// expires returns the words for when an account expires. Example: "expires Mon 30 Nov 2026, 09:00
+// UTC".
 func expires(seconds int64) string {
 	if seconds == 0 {
 		return "never expires"
@@ -78,10 +80,12 @@ func (d differ) mappings(stored, pushed jwt.Mapping) {
 	}
 }
 
-// mappedID is what a destination is matched by.
+// mappedID is what a destination is matched by. A destination that has another cluster is the same
+// one.
 func mappedID(m *mapped) string { return string(m.Subject) }
 
-// pointers returns pointers to copies of the elements of a list.
+// pointers returns pointers to copies of the elements of a list. match takes pointers, as exports
+// and imports have them.
 func pointers(list []mapped) (all []*mapped) {
 	for _, m := range list {
 		all = append(all, &m)
@@ -112,7 +116,8 @@ func (d differ) mapping(source string, stored, pushed *mapped) {
 // says.
 func weight(m *mapped) string { return fmt.Sprintf("%d %% of the messages", m.GetWeight()) }
 
-// inCluster returns the words for where a destination counts. "" is every cluster.
+// inCluster returns the words for where a destination counts. "" is every cluster. Example: "only
+// in cluster east".
 func inCluster(cluster string) string {
 	if cluster == "" {
 		return "in every cluster"
@@ -144,7 +149,7 @@ func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
 	d.raw("xkey", code, "requests for authorization are %s", stored.XKey, pushed.XKey, encrypted)
 }
 
-// allowed returns the words for an account that a service may put users into.
+// allowed returns the words for an account that a service may put users into. "*" is any account.
 func allowed(key string) string {
 	if key == jwt.AnyAccount {
 		return "any account"
@@ -152,7 +157,8 @@ func allowed(key string) string {
 	return "account " + Key(key)
 }
 
-// encrypted returns the words for how requests for authorization are sent.
+// encrypted returns the words for how requests for authorization are sent. key is a public curve
+// key, "X…"; "" is no encryption.
 func encrypted(key string) string {
 	if key == "" {
 		return "not encrypted"
@@ -160,7 +166,8 @@ func encrypted(key string) string {
 	return "encrypted to " + Key(key)
 }
 
-// others compares what no client loses anything by.
+// others compares what no client loses anything by. They are tags, description, info URL, traces
+// and cluster traffic.
 func (d differ) others(stored, pushed *jwt.AccountClaims) {
 	d = d.inside("nats.", "", "")
 	d.list(elements{field: "tags[]", code: "tag_changed", words: Plain, came: "tag %s is added",
@@ -179,7 +186,8 @@ func clusterTraffic(c *jwt.AccountClaims) string {
 	return string(cmp.Or(c.ClusterTraffic, jwt.ClusterTrafficSystem))
 }
 
-// traffic returns the words for the account in which the replicas of streams talk.
+// traffic returns the words for the account in which the replicas of streams talk. The values are
+// "system" and "owner".
 func traffic(t string) string {
 	switch t {
 	case jwt.ClusterTrafficSystem:

@@ -17,7 +17,8 @@ func (d differ) permissions(stored, pushed jwt.Permissions) {
 
 // permission compares the lists of one direction. An empty allow list allows everything, and the
 // deny list counts before it. So the first element of an allow list takes away all but itself, and
-// a change from or to an empty list is said besides its elements.
+// a change from or to an empty list is said besides its elements. name is "pub" or "sub", and verb
+// "publish to" or "subscribe to".
 func (d differ) permission(name, verb string, stored, pushed jwt.Permission) {
 	const code = "permission_changed"
 	allow := name + ".allow[]"
@@ -70,7 +71,8 @@ func (d differ) replies(stored, pushed jwt.Permissions) {
 	d.value("resp.ttl", code, "may reply within %s", replyTime(before), replyTime(now))
 }
 
-// replyCount returns the words for how many replies to one message are allowed.
+// replyCount returns the words for how many replies to one message are allowed. Below 0 is any
+// number.
 func replyCount(p *jwt.ResponsePermission) string {
 	switch n := p.MaxMsgs; {
 	case n < 0:
@@ -82,7 +84,8 @@ func replyCount(p *jwt.ResponsePermission) string {
 	}
 }
 
-// replyTime returns the words for how long after a message replies to it are allowed.
+// replyTime returns the words for how long after a message replies to it are allowed. Below 0 is
+// for ever.
 func replyTime(p *jwt.ResponsePermission) string {
 	switch t := p.Expires; {
 	case t < 0:

@@ -9,12 +9,13 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// pair is an element of two lists. One of them is nil if the element is in one list only.
+// pair is an element of two lists. One of them is nil if the element is in one list only. Both are
+// set if the element was changed, or is the same.
 type pair[T any] struct{ stored, pushed *T }
 
 // match finds the elements of two lists that belong together: those with the same identity,
 // whatever their place. Of several with the same one, those that are equal belong together first.
-// The result is in order of the identities.
+// The result is in order of the identities. Null elements are left out.
 func match[T any](stored, pushed []*T, identity func(*T) string) []pair[T] {
 	before, now := sorted(stored, identity), sorted(pushed, identity)
 	var pairs []pair[T]
@@ -35,14 +36,15 @@ func match[T any](stored, pushed []*T, identity func(*T) string) []pair[T] {
 	return pairs
 }
 
-// element is an element of a list and its JSON, which tells which are equal.
+// element is an element of a list and its JSON, which tells which are equal. text is only compared,
+// never shown.
 type element[T any] struct {
 	of   *T
 	text string
 }
 
 // sorted returns the elements of a list by identity, those with the same one in order of their
-// JSON.
+// JSON. Elements of one identity are few, as a rule one.
 func sorted[T any](list []*T, identity func(*T) string) map[string][]element[T] {
 	all := map[string][]element[T]{}
 	for _, e := range list {
@@ -77,13 +79,15 @@ func matchEqual[T any](a, b *[]element[T]) (pairs []pair[T]) {
 	return pairs
 }
 
-// exportID is what an export is matched by.
+// exportID is what an export is matched by. Example: "service orders.place".
 func exportID(e *jwt.Export) string { return e.Type.String() + " " + string(e.Subject) }
 
-// shareDiffer compares what accounts share: exports and imports.
+// shareDiffer compares what accounts share: exports and imports. It has the methods of differ, and
+// those for shares.
 type shareDiffer struct{ differ }
 
 // exports compares what others may import. An export is another one if its type or subject is.
+// Words are like "service orders.place is exported, with a token".
 func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 	for _, p := range match(stored, pushed, exportID) {
 		e := cmp.Or(p.pushed, p.stored)
@@ -108,6 +112,7 @@ func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 }
 
 // Grantee returns the words for which accounts may import an export, as the subject of a sentence.
+// Account tokens are counted from 1.
 func Grantee(e *jwt.Export) string {
 	switch {
 	case e.TokenReq:
@@ -131,7 +136,7 @@ func grantee(e *jwt.Export) string {
 }
 
 // export compares two versions of an export. advertise, allow_trace and the latency decide what is
-// seen, and not which messages arrive.
+// seen, and not which messages arrive. Each field of jwt.Export that has a meaning is one call.
 func (d shareDiffer) export(stored, pushed *jwt.Export) {
 	const code = "export_changed"
 	d.flag("token_req", code, stored.TokenReq, pushed.TokenReq,
@@ -217,7 +222,8 @@ func sampling(l *jwt.ServiceLatency) string {
 }
 
 // activationRevocations compares whose activation tokens for an export count no longer, and up to
-// which issue time. A later time revokes more. Unlike users, the keys are those of accounts.
+// which issue time. A later time revokes more. Unlike users, the keys are those of accounts. Times
+// are in Unix seconds, and the key "*" is all accounts.
 func (d shareDiffer) activationRevocations(stored, pushed jwt.RevocationList) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
@@ -252,7 +258,8 @@ func importID(i *jwt.Import) string {
 	return i.Type.String() + " " + i.Account + " " + string(i.Subject)
 }
 
-// imports compares what the account uses of others.
+// imports compares what the account uses of others. Words are like "service orders.place from
+// ACNW…V2JU is imported as place".
 func (d shareDiffer) imports(stored, pushed jwt.Imports) {
 	for _, p := range match(stored, pushed, importID) {
 		i := cmp.Or(p.pushed, p.stored)
@@ -286,7 +293,7 @@ func remote(i *jwt.Import) string {
 }
 
 // local returns the subject that the importer has. In the old field "to", a stream has a prefix of
-// it.
+// it. Example: the stream "a.b" with the prefix "x" is here "x.a.b".
 func local(i *jwt.Import) string {
 	switch {
 	case i.LocalSubject != "":
@@ -326,7 +333,7 @@ func tokenWords(token string) string {
 }
 
 // oneImport compares two versions of an import. Tokens that are issued anew differ, although they
-// may say the same.
+// may say the same. The subject and the account are the same in both, since they are the identity.
 func (d shareDiffer) oneImport(stored, pushed *jwt.Import) {
 	const code = "import_changed"
 	if stored.Token != pushed.Token {

@@ -15,7 +15,7 @@ import (
 const maxTextBytes = 100
 
 // Quote returns a text in quotation marks, on one line, whatever it is. A long one is cut between
-// two characters.
+// two characters. Example: "orders of \"Acme\"".
 func Quote(text string) string {
 	if len(text) <= maxTextBytes {
 		return strconv.Quote(text)
@@ -47,7 +47,8 @@ func Plain(text string) string {
 const keyLength = 56
 
 // Key returns the beginning and the end of a public key, which is enough to find it: "AB3D…K2LM".
-// What does not look like a key is returned as Plain does.
+// What does not look like a key is returned as Plain does. An account key begins with "A", and a
+// user's with "U".
 func Key(key string) string {
 	if len(key) != keyLength || Plain(key) != key {
 		return Plain(key)
@@ -56,7 +57,8 @@ func Key(key string) string {
 }
 
 // Time returns a time of a claim, in Unix seconds, in words: in UTC, with seconds only if there are
-// some. What a calendar does not have is returned as a number of seconds.
+// some. What a calendar does not have is returned as a number of seconds. Example: "Mon 30 Nov
+// 2026, 09:00 UTC".
 func Time(seconds int64) string {
 	const year9999 = 253402300799
 	if seconds < 0 || seconds > year9999 {
@@ -102,6 +104,7 @@ var units = []struct {
 
 // Size returns a number of bytes in words, exactly, so that two limits that differ never read
 // alike: in the unit that makes it shortest with at most two decimals, and otherwise in bytes.
+// Example: "1 GiB" or "1.5 MB".
 func Size(n int64) string {
 	best, unit := "", ""
 	for _, u := range units {
@@ -123,6 +126,7 @@ func Size(n int64) string {
 }
 
 // plural returns a clause for a number: "{s}" in it becomes the s that any number but 1 has.
+// Example: plural("connection{s}", 2) is "connections".
 func plural(clause string, n int64) string {
 	if n == 1 {
 		return strings.ReplaceAll(clause, "{s}", "")
@@ -139,7 +143,8 @@ func Count[N int | int64 | uint64](n N) string {
 	return digits
 }
 
-// Counted returns a number and what is counted, in the singular or in the plural.
+// Counted returns a number and what is counted, in the singular or in the plural. Example: "1,500
+// accounts".
 func Counted(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -159,7 +164,7 @@ func without(list, others []string) []string {
 	return slices.Sorted(maps.Keys(left))
 }
 
-// keysOf returns the keys of two maps, sorted.
+// keysOf returns the keys of two maps, sorted. A key that both have is there once.
 func keysOf[K ~string, V any](a, b map[K]V) []K {
 	all := slices.Concat(slices.Collect(maps.Keys(a)), slices.Collect(maps.Keys(b)))
 	slices.Sort(all)

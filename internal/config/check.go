@@ -13,11 +13,13 @@ import (
 	"time"
 )
 
-// minReconnectWait keeps a server that can't connect from trying all the time.
+// minReconnectWait keeps a server that can't connect from trying all the time. 0 is the original's
+// default in some places.
 const minReconnectWait = 100 * time.Millisecond
 
 // complete finds the operator in a directory of nsc, and makes values that have no effect the ones
-// that hold. It runs after the file and the flags are read, and before check.
+// that hold. It runs after the file and the flags are read, and before check. It may add warnings,
+// and mistakes about the folder of nsc.
 func (l *loader) complete() {
 	s, n, h := &l.draft.Store, &l.draft.NATS, &l.draft.HTTP
 	// Only one of the two can be served.
@@ -70,7 +72,8 @@ func (l *loader) complete() {
 	}
 }
 
-// warnListen warns if the address to listen on is given in more than one way.
+// warnListen warns if the address to listen on is given in more than one way. The flags are not
+// among them: they always win.
 func (l *loader) warnListen() {
 	var given []string
 	for _, path := range []string{"listen", "http.listen", "http.host", "http.port"} {
@@ -188,7 +191,8 @@ func (l *loader) check() {
 }
 
 // checkLogins checks that each login can log in, and is another one than those before it. Mistakes
-// are reported at the list of writers, because a login has no position of its own.
+// are reported at the list of writers, because a login has no position of its own. A login in the
+// list of writers need not be in that of readers.
 func (l *loader) checkLogins() {
 	// The zero Pos counts if there is no such list.
 	h, at := l.draft.HTTP, l.at["http.authorization.write"]
@@ -214,7 +218,7 @@ func (l *loader) checkLogins() {
 
 // within reports whether path is dir or inside dir. It follows symbolic links, because another name
 // of a directory is still the same directory. It is false if one path can't be made relative to the
-// other.
+// other. Both are absolute.
 func within(path, dir string) bool {
 	// Rel only compares names. So both paths must be without links.
 	relative, err := filepath.Rel(resolve(dir), resolve(path))
@@ -223,7 +227,7 @@ func within(path, dir string) bool {
 }
 
 // resolve replaces the symbolic links in the part of a path that exists. The server may create the
-// rest later. A path that has no existing part is returned as it is.
+// rest later. A path that has no existing part is returned as it is. The path need not exist.
 func resolve(path string) string {
 	if found, err := filepath.EvalSymlinks(path); err == nil || filepath.Dir(path) == path {
 		return cmp.Or(found, path)
@@ -236,6 +240,7 @@ const maxNear = 5
 
 // operatorFolders returns the folders of operators in nsc that were probably meant by dir: those in
 // dir, in its directory of stores, or the one that dir is in. It returns none if dir is one itself.
+// Nothing is read but directories and the presence of the file .nsc.
 func operatorFolders(dir string) (near []string) {
 	// nsc has this file in the folder of each operator.
 	isOperator := func(dir string) bool {
@@ -298,14 +303,15 @@ func (l *loader) findOperator(dir string) {
 }
 
 // isServerURL reports whether text can be the URL of an account server, without the path of its
-// API.
+// API. Example: "https://user:password@host:9090".
 func isServerURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" &&
 		!strings.ContainsAny(text, "?#") && !strings.Contains(u.Path+"/", "/jwt/v1/")
 }
 
-// hasUser reports whether a NATS URL has a user or a token.
+// hasUser reports whether a NATS URL has a user or a token. A path or query with "@" is unusual and
+// counts too.
 func hasUser(url string) bool { return strings.Contains(url, "@") }
 
 // isUnencrypted reports whether a connection to a NATS URL is never encrypted.

@@ -2,6 +2,16 @@
 //
 // A file is read key by key into a draft, which may be invalid. Only a draft that passes every
 // check leaves the package as a Config.
+//
+//	flags.go     the command line ──> Flags
+//	load.go      the file ──> a tree of values (package natsconf)
+//	keys.go      the table of keys; setters.go and values.go, which set one from a value
+//	logins.go    http.authorization
+//	unknown.go   keys that are not in the table: what was probably meant
+//	check.go     which values do not fit together
+//	losses.go    what a reload must not lose
+//	dump.go      a Config as JSON, without secrets
+//	config.go    Config, its defaults, Load and Reload
 package config
 
 import (
@@ -13,7 +23,8 @@ import (
 )
 
 // Config is a valid configuration. Its paths are absolute and its values fit together. The comment
-// of each field says what the zero value means, and the default if that is another value.
+// of each field says what the zero value means, and the default if that is another value. It is a
+// value that is not changed once it is loaded. A reload makes another one.
 type Config struct {
 	File    string // path of the configuration file; "" if there is none
 	Logging Logging
@@ -54,7 +65,7 @@ type Logging struct {
 	AuditRequired bool
 }
 
-// HTTP says where the HTTP API is served and to whom.
+// HTTP says where the HTTP API is served and to whom. The timeouts bound slow clients.
 type HTTP struct {
 	Host         string        // name or address; "" for every interface; default localhost
 	Port         int           // 0 to 65535; 0 for any free port; default 9090
@@ -91,13 +102,15 @@ const (
 )
 
 // Login is a user or a program that may log in. Either User and Hash are set, or Certificate is.
+// Hash is compared by package auth; it is never shown.
 type Login struct {
 	User        string
 	Hash        string // bcrypt hash of the password
 	Certificate string // a name in a client certificate
 }
 
-// NATS says how to connect to NATS, where changes are announced.
+// NATS says how to connect to NATS, where changes are announced. The user of Credentials must be
+// one of the system account for changes to be announced.
 type NATS struct {
 	Servers        []string      // URLs; none: changes are not announced
 	ConnectTimeout time.Duration // of one attempt; more than 0, at most a day; default 5 s
@@ -114,7 +127,7 @@ type NATSTLS struct {
 	HandshakeFirst bool   // start TLS before nats-server sends its INFO
 }
 
-// Store says where JWTs are stored.
+// Store says where JWTs are stored. A reload can't change it.
 type Store struct {
 	Dir         string // path; "" stores them in memory
 	Shard       bool   // a directory for each last two characters of the keys
@@ -135,7 +148,8 @@ type Store struct {
 }
 
 // KV says which JetStream key-value bucket several account servers share. Without Servers it is
-// zero: there is none.
+// zero: there is none. All account servers of a cluster have the same values, but for Credentials
+// and paths.
 type KV struct {
 	Servers     []string // NATS URLs of the nats-servers that keep the bucket
 	Credentials string   // path of a creds file; "" for none
@@ -167,20 +181,23 @@ const (
 	ChecksWarn   ClaimChecks = "warn"   // it is taken, with a warning
 )
 
-// JWTRef says where a JWT is. At most one field is set.
+// JWTRef says where a JWT is. At most one field is set. Which one is set follows from the value in
+// the file: a key and a JWT can be told from a path.
 type JWTRef struct {
 	Path  string // of a file, bare or decorated
 	Token string // the JWT itself
 	Key   string // public key of the system account, whose JWT is in the store
 }
 
-// Warning is a problem that does not prevent the server from running.
+// Warning is a problem that does not prevent the server from running. It is one line, as for a
+// mistake.
 type Warning struct {
 	Text   string // begins with file:line:column if the problem is at one place in the file
 	Strict bool   // the problem is an error if the configuration is only checked
 }
 
-// defaults returns the configuration of an empty file and no flags.
+// defaults returns the configuration of an empty file and no flags. conf/full.conf shows them, and
+// a test compares both.
 func defaults() Config {
 	return Config{
 		Logging: Logging{Format: logging.Format{Time: true}},
@@ -213,12 +230,13 @@ func (c Config) SigningTimeout() time.Duration {
 }
 
 // Load returns the configuration of the file that the flags name, if any, and of the flags, which
-// override the file. An error has a line for every mistake.
+// override the file. An error has a line for every mistake. Warnings are returned with an error
+// too. Files that the configuration names are not read: daemon does that.
 func Load(f Flags) (Config, []Warning, error) { return load(f).result() }
 
 // Reload is Load for a server that runs with another configuration. What that one has may be
 // missing since the file is being written. A loss that would open the server or cut it off is a
-// mistake.
+// mistake. running is not changed.
 func Reload(f Flags, running Config) (Config, []Warning, error) {
 	l := load(f)
 	l.checkLosses(running)
@@ -237,7 +255,8 @@ func load(f Flags) *loader {
 	return l
 }
 
-// result returns the draft if there is no mistake in it.
+// result returns the draft if there is no mistake in it. The mistakes are in the order in which
+// they were found.
 func (l *loader) result() (Config, []Warning, error) {
 	if len(l.mistakes) > 0 {
 		return Config{}, l.warnings, errors.Join(l.mistakes...)

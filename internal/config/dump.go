@@ -15,13 +15,15 @@ import (
 //
 // Each section has the original's fields in the original's order, under the original's names.
 // Fields that the original does not have come after them, under the names of their keys without
-// underscores. Programs read these names: they never change.
+// underscores. Programs read these names: they never change. It is what --dump logs; nothing reads
+// it back.
 func (c Config) Dump() string {
 	text, _ := json.MarshalIndent(dump(keys(&c)), "", "  ")
 	return string(text)
 }
 
-// shown returns a value as the dump shows it. A type that is not listed here is shown as it is.
+// shown returns a value as the dump shows it. A type that is not listed here is shown as it is. A
+// duration becomes milliseconds, and a URL has no password.
 func shown(value any) any {
 	switch v := value.(type) {
 	case time.Duration:
@@ -73,7 +75,7 @@ func shown(value any) any {
 type omitted struct{}
 
 // dump is the part of the dump for the keys of one section: a JSON object whose members are in the
-// order of the keys.
+// order of the keys. The keys are those of keys(), so that a new key is in the dump without more.
 type dump []key
 
 // members returns the keys that are shown in this object: those of the section, and after them
@@ -109,7 +111,8 @@ func (d dump) MarshalJSON() ([]byte, error) {
 }
 
 // RedactURL returns a URL without its password. A user without a password is removed too, because
-// it is a token. For a URL that can't be read it returns "?", for no URL "".
+// it is a token. For a URL that can't be read it returns "?", for no URL "". Example:
+// "nats://host:4222" for "nats://user:secret@host:4222".
 func RedactURL(text string) string {
 	if text == "" {
 		return ""

@@ -44,7 +44,8 @@ type Flags struct {
 	Version      bool   // the program prints its version
 }
 
-// Flag is a flag of the command line, for the help and for what is made from it.
+// Flag is a flag of the command line, for the help and for what is made from it. The completions,
+// the manual page and the help are made of it.
 type Flag struct {
 	Names []string // as they are written, the short one first; one dash is always enough
 	Value string   // what the value is; "" means that the flag has none
@@ -53,7 +54,8 @@ type Flag struct {
 	into any // a field of Flags: a *string if there is a value, otherwise a *bool
 }
 
-// IsPath reports whether the value of the flag is the path of a file or a directory.
+// IsPath reports whether the value of the flag is the path of a file or a directory. The word of
+// Value decides.
 func (f Flag) IsPath() bool {
 	return slices.Contains([]string{"file", "directory", "folder"}, f.Value)
 }
@@ -61,7 +63,7 @@ func (f Flag) IsPath() bool {
 // AllFlags returns the flags in the order in which the help has them.
 func AllFlags() []Flag { return new(Flags).table() }
 
-// table returns all flags. Each sets a field of f.
+// table returns all flags. Each sets a field of f. A new flag is a row here and a field of Flags.
 func (f *Flags) table() []Flag {
 	return []Flag{
 		{[]string{"-c"}, "file", "configuration file", &f.Config},
@@ -118,7 +120,8 @@ func (f Flag) Synopsis() string {
 
 // ParseFlags parses the command line. It writes what is wrong, and the help for -h, to usage. The
 // error for -h is flag.ErrHelp. An argument that belongs to no flag is an error: the flags after it
-// would be ignored, and so would a file name without -c.
+// would be ignored, and so would a file name without -c. One dash or two are the same, as package
+// flag has it.
 func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	var f Flags
 	// The caller decides how the program ends, so the package flag must not.
@@ -193,7 +196,8 @@ func (l *loader) readLogFlags() {
 }
 
 // setKey sets the key k, whose path is path, to the value of a flag. An empty value means that the
-// flag is not given. The value is parsed like one in the file.
+// flag is not given. The value is parsed like one in the file. So a flag has the same checks and
+// the same words for mistakes.
 func (l *loader) setKey(flag, value, path string, k *key) {
 	if value == "" {
 		return
@@ -230,7 +234,8 @@ func (l *loader) absolute(path string) string {
 	return path
 }
 
-// parseHostPort parses host:port. Without a host it is every interface.
+// parseHostPort parses host:port. Without a host it is every interface. An IPv6 address is in
+// brackets: [::1]:9090.
 func parseHostPort(hostPort string) (host string, port int, err error) {
 	// The texts of both errors are the original's.
 	host, text, err := net.SplitHostPort(hostPort)

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// key is one key of a section. A file may write its names in any letter case.
+// key is one key of a section. A file may write its names in any letter case. A row of the table
+// looks like {"ReadTimeout", "", timeout(&h.ReadTimeout)}.
 type key struct {
 	name    string // as error messages and the dump write it
 	aliases string // other names, separated by spaces; "" for none
@@ -15,7 +16,7 @@ type key struct {
 
 // keys returns every key that has ever had a meaning. Each key sets a field of c. The order of the
 // keys is that of the original's dump; in each section, keys that the original does not have come
-// last.
+// last. The table in the manual is generated from it.
 func keys(c *Config) []key {
 	return []key{
 		{"Logging", "", section([]key{
@@ -123,6 +124,7 @@ func keys(c *Config) []key {
 func (k *key) names() []string { return append([]string{k.name}, strings.Fields(k.aliases)...) }
 
 // find returns the key with a name or alias, in any letter case. It returns nil if there is none.
+// There are some dozens of keys, so the list is searched.
 func find(keys []key, name string) *key {
 	same := func(known string) bool { return strings.EqualFold(known, name) }
 	for i := range keys {

@@ -9,7 +9,7 @@ import (
 )
 
 // loader reads the file and the flags into a draft. It goes on after a mistake, so that all
-// mistakes are reported at once.
+// mistakes are reported at once. One loader reads one configuration once.
 type loader struct {
 	flags    Flags
 	draft    Config    // may be invalid until check has found no mistake
@@ -23,7 +23,8 @@ type loader struct {
 	at map[string]natsconf.Pos
 }
 
-// mistake adds a mistake at a position. The zero Pos means that it has none.
+// mistake adds a mistake at a position. The zero Pos means that it has none. The text begins with
+// file:line:column then.
 func (l *loader) mistake(at natsconf.Pos, format string, args ...any) {
 	l.fail(errors.New(located(at, format, args...)))
 }
@@ -47,7 +48,8 @@ func (l *loader) isGiven(path string) bool {
 	return ok
 }
 
-// located returns a text that begins with a position, unless that is the zero Pos.
+// located returns a text that begins with a position, unless that is the zero Pos. Example:
+// "server.conf:12:3: http.port must be at most 65535".
 func located(at natsconf.Pos, format string, args ...any) string {
 	message := fmt.Sprintf(format, args...)
 	if at == (natsconf.Pos{}) {
@@ -77,7 +79,8 @@ func (l *loader) readFile() {
 }
 
 // section reads a section of the file. The file may have it more than once; a later value overrides
-// an earlier one. section is its path; "" for the top level. Mistakes are added to l.mistakes.
+// an earlier one. section is its path; "" for the top level. Mistakes are added to l.mistakes. m is
+// the map in the file that has the keys.
 func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 	for _, at := range m.Surplus {
 		l.warn(at, false, "nothing is open that '}' closes: it is overlooked, as by nats-server")

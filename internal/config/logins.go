@@ -12,7 +12,8 @@ import (
 )
 
 // logins sets a list of logins, given as a list of maps or as one map. The list is never nil,
-// because a nil list means that every client may. It reports each mistake where it is.
+// because a nil list means that every client may. It reports each mistake where it is. Example: [ {
+// user: "ci", password: "$2a$11$…" }, { certificate: "ops" } ].
 func logins(into *[]Login) field {
 	read := func(l *loader, _, _ string, v natsconf.Value) error {
 		// One login needs no brackets.
@@ -31,7 +32,7 @@ func logins(into *[]Login) field {
 }
 
 // login reads one { user, password } or { certificate }. After a mistake it returns what could be
-// read; the draft is not used then.
+// read; the draft is not used then. Exactly one of the two forms must be whole.
 func (l *loader) login(v natsconf.Value) (login Login) {
 	m, ok := v.Data.(*natsconf.Map)
 	if !ok {
@@ -78,7 +79,8 @@ func (o *Login) set(key string, value any) error {
 	return check(*into)
 }
 
-// checkUser returns an error for a name that HTTP Basic authentication can't transport.
+// checkUser returns an error for a name that HTTP Basic authentication can't transport. RFC 7617
+// separates user and password by the first colon, so a name has none.
 func checkUser(name string) error {
 	// In the header a colon ends the name.
 	if strings.Contains(name, ":") {
@@ -87,7 +89,8 @@ func checkUser(name string) error {
 	return checkName(name)
 }
 
-// maxNameBytes is the most bytes of a user's name or a name in a certificate.
+// maxNameBytes is the most bytes of a user's name or a name in a certificate. No real name is
+// longer, and a log line must be able to show it.
 const maxNameBytes = 255
 
 // checkName returns an error for a name that is empty, too long or not printable in one line.
@@ -108,7 +111,8 @@ const minCost, maxCost = 4, 14
 var bcryptHash = regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 
 // checkHash returns an error for a password that is not a bcrypt hash of a permitted cost. The
-// error does not show the text, which may be the password itself.
+// error does not show the text, which may be the password itself. "nats server passwd" and
+// "htpasswd -B" make them.
 func checkHash(text string) error {
 	parts := bcryptHash.FindStringSubmatch(text)
 	if parts == nil {

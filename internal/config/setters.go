@@ -10,7 +10,8 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
-// A field is what a key sets, or a section.
+// A field is what a key sets, or a section. It is made for one field of one draft, to which it has
+// a pointer.
 type field struct {
 	// set reads a value. name and path are those of the key, such as Cert and http.tls.cert. An
 	// error is a mistake in the value; the field is then unchanged.
@@ -47,7 +48,8 @@ func set[T any](
 }
 
 // section is for a section with these keys. Mistakes within it are reported where they are, so set
-// returns an error only if the value is no section at all.
+// returns an error only if the value is no section at all. Keys that are not in the list are
+// reported by unknown.
 func section(keys []key) field {
 	read := func(l *loader, name, path string, v natsconf.Value) error {
 		// The text of the error is the original's.
@@ -88,12 +90,13 @@ func text(into *string) field  { return set(into, parseText) }
 func path(into *string) field  { return set(into, parsePath) }
 
 // timeout is for a time that may neither be 0, which would be no limit, nor very long. A very long
-// one has probably the wrong unit.
+// one has probably the wrong unit. Numbers without a unit are milliseconds, as in the original.
 func timeout(into *time.Duration) field {
 	return set(into, parseDuration, atLeast(1, "be more than 0"), atMostADay)
 }
 
-// listen is for host and port in one text, as in nats-server. The dump shows the two.
+// listen is for host and port in one text, as in nats-server. The dump shows the two. Example:
+// "127.0.0.1:9090".
 func listen(into *HTTP) field {
 	read := func(_ *loader, name, _ string, v natsconf.Value) error {
 		text, err := parseText(name, v.Data)
@@ -166,7 +169,8 @@ func within1(most int) func(path string, n int) error {
 	}
 }
 
-// isBucket is a check for the name of a bucket, which is a part of subjects.
+// isBucket is a check for the name of a bucket, which is a part of subjects. JetStream allows
+// letters, digits, "-" and "_".
 func isBucket(path, name string) error {
 	isOther := func(r rune) bool {
 		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') &&
@@ -188,7 +192,7 @@ func isHost(path, host string) error {
 		"the port is set in http.port, and \"\" is every interface", path, host)
 }
 
-// isPort is a check for the port to listen on.
+// isPort is a check for the port to listen on. 0 is any free port.
 func isPort(path string, n int) error {
 	if !validPort(n) {
 		return fmt.Errorf("%s %d is not between 0 and 65535", path, n)
@@ -216,7 +220,7 @@ func isSyslog(path string, text string) error {
 }
 
 // isSubject is a check for a subject to publish on, or "" for none. Such a subject has no wildcard,
-// no white space and no empty token.
+// no white space and no empty token. Example: "sign.accounts".
 func isSubject(path string, subject string) error {
 	if subject == "" {
 		return nil

@@ -13,7 +13,8 @@ import (
 	"nats-account-server/internal/effect"
 )
 
-// Answer is what a push would do. It is made once and not changed then.
+// Answer is what a push would do. It is made once and not changed then. Lists that are empty and
+// known are [] in JSON, those that are not known null.
 type Answer struct {
 	Account string `json:"account"` // public key that it is for
 	Name    string `json:"name"`    // as the pushed JWT says: any text; "" if it does not say
@@ -30,10 +31,11 @@ type Answer struct {
 	Changes []claimdiff.Change `json:"changes"`
 	// Effects are what it would do to those who are connected, and to other accounts, as the
 	// nats-servers in Asked have said. nil if that does not matter, since nothing would be stored.
-	Effects  []effect.Line `json:"effects"`
-	Asked    []string      `json:"asked,omitempty"`
-	TookMS   float64       `json:"took_ms,omitempty"` // to ask them
-	Warnings []Warning     `json:"warnings"`
+	Effects []effect.Line `json:"effects"`
+	// Asked are the names of the nats-servers that have answered.
+	Asked    []string  `json:"asked,omitempty"`
+	TookMS   float64   `json:"took_ms,omitempty"` // to ask them
+	Warnings []Warning `json:"warnings"`
 }
 
 // The values of Verdict.
@@ -44,9 +46,11 @@ const (
 	Signing   = "signing"   // the signing service would get it, and decide
 )
 
-// Rule is what one rule of the policy says.
+// Rule is what one rule of the policy says. A push is refused by the first rule that has failed; a
+// dry run shows all that can be asked.
 type Rule struct {
-	Rule  string `json:"rule"`           // its name
+	// Rule is its name in the manual's page on rules: "expired", "claims".
+	Rule  string `json:"rule"`
 	State string `json:"state"`          // Passed, Failed or NotAsked
 	Code  string `json:"code,omitempty"` // why it has failed: the word of the audit
 	Text  string `json:"text,omitempty"` // why, for people
@@ -61,9 +65,11 @@ const (
 	NotAsked = "not asked" // an earlier rule has refused what this one needs
 )
 
-// Version tells one JWT of an account from another.
+// Version tells one JWT of an account from another. Issued is the iat of the claims, to the second,
+// in UTC.
 type Version struct {
-	ETag   string    `json:"etag,omitempty"` // for If-Match, with its quotes
+	ETag string `json:"etag,omitempty"` // for If-Match, with its quotes
+	// JTI is the ID in the claims: a hash of them, which nsc shows.
 	JTI    string    `json:"jti"`
 	Issued time.Time `json:"issued"`
 	Hash   string    `json:"sha256"` // of the JWT, in hex

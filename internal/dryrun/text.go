@@ -12,6 +12,7 @@ import (
 
 const (
 	// columnHead is where the verdict stands in the first line, columnWords what a line says.
+	// Columns are counted in characters, from 0. Longer texts move what follows.
 	columnHead  = 58
 	columnWords = 12
 
@@ -20,7 +21,8 @@ const (
 )
 
 // Text is the answer for people, in lines that end with "\n": a first line with the account and the
-// verdict, then a section for each part that there is. Texts of tenants are quoted and cut.
+// verdict, then a section for each part that there is. Texts of tenants are quoted and cut. It is
+// no format for programs: it may change. A section begins with an empty line.
 func (a *Answer) Text() string {
 	w := &writer{}
 	w.line(fmt.Sprintf("%-*s %s", columnHead-1, a.title(), a.verdict()))
@@ -31,7 +33,8 @@ func (a *Answer) Text() string {
 	return w.String()
 }
 
-// title names the account: its name, and its key cut in the middle.
+// title names the account: its name, and its key cut in the middle. Example: "orders
+// ACNW4GQZ…V2JU".
 func (a *Answer) title() string {
 	key := logging.Quote(a.Account, maxText)
 	if len(key) > 16 {
@@ -65,12 +68,14 @@ func (w *writer) line(text string) { w.WriteString(strings.TrimRight(text, " ") 
 // section begins a section.
 func (w *writer) section(title string) { w.line("\n  " + title) }
 
-// item writes a line of a section: a word, and what it is about.
+// item writes a line of a section: a word, and what it is about. Example: "    expired     it has
+// expired on …". "" as the word continues the item above.
 func (w *writer) item(word, text string) {
 	w.line(fmt.Sprintf("    %-*s %s", columnWords-1, word, logging.Quote(text, maxText)))
 }
 
-// refusals writes which rules refuse the JWT, and which could not be asked.
+// refusals writes which rules refuse the JWT, and which could not be asked. The rules that have
+// passed are left out.
 func (w *writer) refusals(a *Answer) {
 	var not []string
 	isFirst := true
@@ -103,7 +108,7 @@ func (w *writer) refusal(r Rule) {
 	}
 }
 
-// changes writes what differs from what is stored.
+// changes writes what differs from what is stored. The signs are those of a diff: "+", "-" and "~".
 func (w *writer) changes(a *Answer) {
 	title := "difference to what is stored (%s)"
 	switch {
@@ -126,7 +131,8 @@ func (w *writer) changes(a *Answer) {
 }
 
 // effects writes what would happen to those who are connected, and which nats-servers have said so.
-// Only a line about another account names it, and how many connections it has.
+// Only a line about another account names it, and how many connections it has. Example: "    cut 2
+// connections of user alice are ended".
 func (w *writer) effects(a *Answer) {
 	if a.Effects == nil {
 		return
@@ -167,7 +173,8 @@ func took(ms float64) string {
 // maxNames is how many nats-servers are named.
 const maxNames = 5
 
-// names puts the names of nats-servers together.
+// names puts the names of nats-servers together. Example: "n1, n2 and 3 more". One name alone may
+// have any text.
 func names(all []string) string {
 	more := ""
 	if n := len(all) - maxNames; n > 0 {
@@ -176,7 +183,7 @@ func names(all []string) string {
 	return logging.Quote(strings.Join(all, ", "), maxText) + more
 }
 
-// account names another account.
+// account names another account. It is the name if there is one, because people know that.
 func account(name, key string) string {
 	if name == "" {
 		return claimdiff.Key(key)

@@ -10,14 +10,16 @@ import (
 	"strings"
 )
 
-// event is one line of `go test -json`; `go doc test2json` explains it.
+// event is one line of `go test -json`; `go doc test2json` explains it. One line is
+// {"Action":"pass","Package":"…","Test":"TestX"}.
 type event struct {
 	Action, Package, Test string // Package is empty for the events of a build, Test for a package
 	Output                string // Action "output" and "build-output"
 	Key, Value            string // Action "attr"
 }
 
-// name identifies one test. A package as a whole has an empty test.
+// name identifies one test. A package as a whole has an empty test. A test within a test is
+// "TestX/row".
 type name struct{ pkg, test string }
 
 // test is what the events have told of one test or one package.
@@ -28,12 +30,14 @@ type test struct {
 	shownBy []string // the tests that a behaviour names, if this is the behaviour's own test
 }
 
-// report has every test and every package that has begun.
+// report has every test and every package that has begun. Its size is that of the suite: some
+// thousand tests.
 type report map[name]*test
 
 // check reads events to their end. It keeps them all, because a behaviour may name a test of a
 // package that is tested later. It prints the lines of the packages and the output of failed tests.
 // The error names each package that failed or did not end, and each behaviour that was not shown.
+// It prints as it reads, so a long run shows how far it is.
 func check(events io.Reader, out io.Writer) error {
 	r := report{}
 	for decoder := json.NewDecoder(events); ; {
@@ -62,6 +66,7 @@ func (r report) take(e event, out io.Writer) {
 		if e.Output != "PASS\n" && !strings.HasPrefix(e.Output, "=== ") {
 			t.output = append(t.output, e.Output)
 		}
+	// testing.T.Attr writes it.
 	case "attr":
 		if e.Key == "shown-by" {
 			t.shownBy = append(t.shownBy, e.Value)
@@ -94,7 +99,8 @@ func (r report) print(ended name, out io.Writer) {
 }
 
 // verdict is an error unless every package has passed and every behaviour is shown. It prints which
-// behaviours this machine can't show; they are no error.
+// behaviours this machine can't show; they are no error. A package without tests has the result
+// skip.
 func (r report) verdict(out io.Writer) error {
 	var errs []error
 	packages, behaviours := 0, 0

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 )
 
+// The exit code is 1 for any fault, as that of go test.
 func main() {
 	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "testcheck:", err)
@@ -24,7 +25,7 @@ func main() {
 }
 
 // run runs go test with the arguments and checks its events. The error joins the one of go test
-// itself with what check has found.
+// itself with what check has found. What the tests write to standard error goes there as it comes.
 func run(args []string, out io.Writer) error {
 	test := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	test.Stderr = os.Stderr
