@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -206,17 +205,6 @@ func (s *stream) last(ctx context.Context, nc *nats.Conn, subject string) (revis
 	return s.get(ctx, nc, map[string]any{"last_by_subj": subject})
 }
 
-// isReplaced reports whether the leader has another message in the place of the last one that was
-// read.
-func (s *stream) isReplaced(ctx context.Context, nc *nats.Conn, c cursor) (bool, error) {
-	if c.Last == 0 {
-		return false, nil
-	}
-	r, err := s.get(ctx, nc, map[string]any{"seq": c.Last})
-	// One that is not there was removed, for there are newer ones of its key.
-	return r.seq > 0 && r.at.UnixNano() != c.At, err
-}
-
 // get returns the revision that is wanted; the zero revision if there is none.
 func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) (revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
@@ -305,7 +293,8 @@ func (s *stream) header(kind, door, user string, value []byte, override bool) na
 	h.Set(headerHash, hex.EncodeToString(hash[:]))
 	h.Set(headerServer, s.host)
 	if user != "" {
-		h.Set(headerUser, logging.Quote(user, maxUserBytes))
+		name := logging.Quote(user, maxUserBytes)
+		h.Set(headerUser, name[:min(len(name), maxUserBytes)])
 	}
 	if override {
 		h.Set(headerOverride, "true")
@@ -324,7 +313,7 @@ func setReplaced(h nats.Header, floor jwtstore.Floor) {
 		if len(h[headerReplaced]) == maxReplaced {
 			return
 		}
-		h.Add(headerReplaced, base64.RawStdEncoding.EncodeToString(hash[:]))
+		h.Add(headerReplaced, hex.EncodeToString(hash[:]))
 	}
 }
 
@@ -333,7 +322,7 @@ func (r *revision) replaced() iter.Seq[jwtstore.Hash] {
 	return func(yield func(jwtstore.Hash) bool) {
 		for _, text := range r.header[headerReplaced] {
 			var hash jwtstore.Hash
-			b, err := base64.RawStdEncoding.DecodeString(text)
+			b, err := hex.DecodeString(text)
 			if err == nil && copy(hash[:], b) == len(hash) && !yield(hash) {
 				return
 			}

@@ -264,6 +264,7 @@ func (s *Store) Progress() State {
 			s.status.leaderless()),
 		Refused:  s.applier.refused.len(),
 		Denied:   s.stream.rights.missing(),
+		Unknown:  s.syncing.unknown(),
 		Revision: s.revisions.now().Seq,
 		Bucket:   s.stream.bucket,
 		Empty:    s.IsIncomplete(),

@@ -118,7 +118,7 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 		seq, err = t.once(ctx)
 		failed, isRetry := errors.AsType[*publishError](err)
 		if !isRetry {
-			return seq, err
+			return seq, t.final(err)
 		}
 		t.maybe = t.maybe || failed.maybe
 		wait := 20*time.Millisecond + rand.N(80*time.Millisecond)
@@ -190,6 +190,16 @@ type trial struct {
 	maybe bool // an attempt may have succeeded although it has failed
 }
 
+// final returns the error of a change that is not tried again. After an attempt that may have
+// succeeded it is not certain that nothing has changed.
+func (t *trial) final(err error) error {
+	failed, ok := errors.AsType[*accounts.CommitError](err)
+	if t.maybe && ok && failed.Outcome != accounts.Elsewhere {
+		return &accounts.CommitError{Outcome: accounts.Uncertain, Why: failed.Why}
+	}
+	return err
+}
+
 // errFirst is the error of an attempt that would come before the comparison with a new bucket.
 var errFirst = errors.New("this server reads the bucket for the first time")
 
@@ -241,16 +251,12 @@ func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRe
 // isSameBucket returns nil if the bucket is the one that was read. Revisions of two can't be
 // compared.
 func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
-	c := t.applier.revisions.now()
 	i, err := t.stream.info(ctx, nc)
 	if err != nil {
 		return err
 	}
-	if i.id != c.ID || i.State.LastSeq < c.Seq {
-		return errOther
-	}
-	isReplaced, err := t.stream.isReplaced(ctx, nc, c)
-	if err == nil && isReplaced {
+	found, err := t.stream.identify(ctx, nc, i, t.applier.revisions.now())
+	if err == nil && found != sameBucket {
 		err = errOther
 	}
 	return err

@@ -80,6 +80,8 @@ func TestEachErrorOfTheEngineHasItsOutcome(t *testing.T) {
 		{"an error that is not known", []string{refusal(500, 10999)}, accounts.Uncertain, 3},
 		{"an error that is not known, then certain ones",
 			[]string{refusal(500, 10999), refusal(503, 10008)}, accounts.Uncertain, 3},
+		{"an error that is not known, then the bucket is full",
+			[]string{refusal(500, 10999), refusal(400, 10077)}, accounts.Uncertain, 2},
 		{"no JSON", []string{"+OK"}, accounts.Uncertain, 3},
 		{"an acknowledgement without a revision", []string{`{"stream":"KV_B"}`}, accounts.Uncertain, 3},
 		{"no answer, and it is not stored", []string{""}, accounts.Uncertain, 1},
@@ -177,6 +179,12 @@ func TestAJWTThatNoMessageHoldsIsTooLarge(t *testing.T) {
 	}
 }
 
+func TestTheHeadersFitIntoTheirRoom(t *testing.T) {
+	if size := bucket.LargestHeader(); size > bucket.HeaderRoom || size < bucket.HeaderRoom/2 {
+		t.Errorf("the largest headers have %d bytes, and their room %d", size, bucket.HeaderRoom)
+	}
+}
+
 // away renames the directory of a server, and back.
 func (m *member) away() (back func()) {
 	m.t.Helper()
@@ -264,17 +272,25 @@ func TestOnlyOneOfManyWritersWinsEachRevision(t *testing.T) {
 func TestTheServersOfABucketAreAskedOverItsOwnAccount(t *testing.T) {
 	const subject = `"$SYS.REQ.SERVER.PING.JSZ"`
 	for _, may := range []bool{true, false} {
+		permissions := users // which have it
+		if !may {
+			permissions = strings.Replace(users, subject, `"none"`, 1)
+		}
 		k := startKeeperWith(t, "sync_interval: 2m", strings.NewReplacer(
 			"users: [", "imports: [{ service: { account: SYS, subject: "+subject+" } }], users: [",
 			"SYS { users: [", "SYS { exports: [{ service: "+subject+", response: stream }], users: [",
-			"publish: [", "publish: ["+map[bool]string{true: subject + ","}[may],
-		).Replace(users))
+		).Replace(permissions))
 		m := newMember(t, jwttest.NewOperator(t), func(m *member) { m.options.Sync = bucket.SyncRequire })
 		m.start(k).await()
 		if may {
 			natstest.Eventually(t, "it is told", func() bool { return m.Progress().Refusing != "" })
-		} else if err := m.push(issue(t, m.op, jwttest.NewAccount(t), 1)); err != nil {
-			t.Errorf("what is not known refuses nothing: %v", err)
+		} else {
+			natstest.Eventually(t, "the state says that it is not known", func() bool {
+				return strings.Contains(m.Progress().Unknown, "kv1")
+			})
+			if err := m.push(issue(t, m.op, jwttest.NewAccount(t), 1)); err != nil {
+				t.Errorf("what is not known refuses nothing: %v", err)
+			}
 		}
 		m.stop()
 	}

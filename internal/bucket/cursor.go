@@ -1,12 +1,15 @@
 package bucket
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/jwtstore"
 )
@@ -37,6 +40,39 @@ func (c cursor) of(id string) uint64 {
 		return 0
 	}
 	return c.Seq
+}
+
+// identity says how the bucket stands to the one that was read up to a cursor.
+type identity int
+
+const (
+	sameBucket     identity = iota
+	otherBucket             // it was made anew
+	shorterBucket           // it ends before the cursor
+	replacedBucket          // it has another message in the place of the last one that was read
+)
+
+// identify says whether a bucket is the one that was read up to a cursor.
+func (s *stream) identify(
+	ctx context.Context, nc *nats.Conn, i streamInfo, c cursor,
+) (identity, error) {
+	if i.id != c.ID {
+		return otherBucket, nil
+	}
+	if c.Last > 0 {
+		r, err := s.get(ctx, nc, map[string]any{"seq": c.Last})
+		if err != nil {
+			return otherBucket, fmt.Errorf("asking for revision %d: %w", c.Last, err)
+		}
+		// One that is not there was removed, for there are newer ones of its key.
+		if r.seq > 0 && r.at.UnixNano() != c.At {
+			return replacedBucket, nil
+		}
+	}
+	if i.State.LastSeq < c.Seq {
+		return shorterBucket, nil
+	}
+	return sameBucket, nil
 }
 
 // readCursor reads the file. One that is missing or damaged is that of a server which has never

@@ -2,8 +2,13 @@ package bucket
 
 import (
 	"log/slog"
+	"math"
+	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/jwtstore"
 )
 
 // Play lets commits go over a connection, as if the bucket had been read.
@@ -14,6 +19,27 @@ func (s *Store) Play(nc *nats.Conn) {
 
 // BucketID returns the id of the bucket that was read.
 func (s *Store) BucketID() string { return s.revisions.now().ID }
+
+// HeaderRoom is what the headers may take, and LargestHeader how many bytes the largest ones have.
+const HeaderRoom = headerRoom
+
+func LargestHeader() int {
+	s := &stream{host: strings.Repeat("h", 253)}
+	h := s.header(kindTombstone, doorOffer, strings.Repeat("\x00", 1000), nil, true)
+	h.Set(headerExpected, strconv.FormatUint(math.MaxUint64, 10))
+	var floor jwtstore.Floor
+	for n := range byte(2 * maxReplaced) {
+		floor = floor.After(1, jwtstore.Hash{n})
+	}
+	setReplaced(h, floor)
+	size := len("NATS/1.0\r\n\r\n")
+	for name, values := range h {
+		for _, value := range values {
+			size += len(name + ": " + value + "\r\n")
+		}
+	}
+	return size
+}
 
 // Keys is how many the bucket had when it was last asked.
 func (s *Store) Keys() int64 { return s.follower.keys.Load() }

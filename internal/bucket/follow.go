@@ -34,9 +34,9 @@ const (
 	goodSession = 10 * time.Second
 	// infoInterval is how often the stream is asked how far it is.
 	infoInterval = 2 * time.Second
-	// lostTimeout is how long the bucket must end before the cursor, until it counts as lost. A
-	// leader that is cut off says so too, and has stepped down by then.
-	lostTimeout = 15 * time.Second
+	// staleTimeout is how long the bucket must say what a leader that is cut off may say too, until
+	// that counts. Such a leader has stepped down by then.
+	staleTimeout = 15 * time.Second
 	// maxApplied is how many revisions are applied at a time. They share a sync.
 	maxApplied = 256
 	// maxUnflushed is how many bytes the files may lack before more is read. The directory itself
@@ -77,8 +77,23 @@ type follower struct {
 	// mustCompare asks for another comparison of everything.
 	mustCompare atomic.Bool
 	keys        atomic.Int64 // how many the bucket had when it was last asked
-	// lostSeen is since when the bucket ends before the cursor; zero: it does not.
-	lostSeen time.Time
+	lost        since        // the bucket ends before the cursor
+	tail        since        // it ends after its last message: those behind that were removed
+}
+
+// since is from when on something has been so; zero: it is not.
+type since struct{ at time.Time }
+
+// lasted returns for how long something has been so that is so now, or is not.
+func (s *since) lasted(isSo bool) time.Duration {
+	switch {
+	case !isSo:
+		s.at = time.Time{}
+		return 0
+	case s.at.IsZero():
+		s.at = time.Now()
+	}
+	return time.Since(s.at)
 }
 
 // serve is Serve.
@@ -156,10 +171,6 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	if kind == passNone && end.seq <= f.applier.revisions.now().of(i.id) {
-		// Revisions after it may have been removed.
-		f.applier.revisions.move(newCursor(i.id, i.State.LastSeq, end))
-	}
 	if kind != passNone {
 		f.mustCompare.Store(false)
 		if err := ss.pass(kind); err != nil {
@@ -167,7 +178,17 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 			return err
 		}
 	}
+	ss.skipTail()
 	return ss.follow()
+}
+
+// skipTail moves the cursor to the end of a bucket of which the last messages were removed. An old
+// leader does not know the last message either, if another one was asked for the end.
+func (ss *session) skipTail() {
+	at, last := ss.applier.revisions.now().of(ss.from.id), ss.from.State.LastSeq
+	if ss.tail.lasted(ss.end.seq <= at && at < last) >= staleTimeout {
+		ss.applier.revisions.move(newCursor(ss.from.id, last, ss.end))
+	}
 }
 
 // follow applies what comes after the cursor.

@@ -31,39 +31,33 @@ const (
 // not known yet.
 func (ss *session) judge() (passKind, error) {
 	f, i, c := ss.follower, ss.from, ss.applier.revisions.now()
-	isLost := i.id == c.ID && i.State.LastSeq < c.Seq
-	switch {
-	case !isLost:
-		f.lostSeen = time.Time{}
-	case f.lostSeen.IsZero():
-		f.lostSeen = time.Now()
-	}
-	isReplaced, err := f.stream.isReplaced(ss.ctx, ss.nc, c)
+	found, err := f.stream.identify(ss.ctx, ss.nc, i, c)
 	if err != nil {
-		return passNone, fmt.Errorf("asking for revision %d: %w", c.Last, err)
+		return passNone, err
 	}
+	lostFor := f.lost.lasted(found == shorterBucket)
 	name := f.stream.bucket
 	switch {
-	case isReplaced && i.id == c.ID:
+	case found == replacedBucket:
 		f.stream.log.Error(fmt.Sprintf("the bucket %s has lost what it acknowledged: revision %d is another "+
 			"one than was read before, as when a backup was restored; it is repaired from this server's "+
 			"directory", name, c.Last))
 		return passRepair, nil
-	case isLost && i.replicas > 1 && time.Since(f.lostSeen) < lostTimeout:
+	case found == shorterBucket && i.replicas > 1 && lostFor < staleTimeout:
 		return passNone, fmt.Errorf("the bucket ends with revision %d, and %d was read before: "+
 			"it is asked for some seconds more, since its leader may be cut off", i.State.LastSeq, c.Seq)
-	case isLost:
+	case found == shorterBucket:
 		f.stream.log.Error(fmt.Sprintf("the bucket %s has lost what it acknowledged: "+
 			"it ends with revision %d, and %d was read before; it is repaired from this server's directory "+
 			"(was a backup restored? do its nats-servers set sync_interval: always?)",
 			name, i.State.LastSeq, c.Seq))
 		return passRepair, nil
-	case i.id != c.ID && c.ID != "":
+	case found == otherBucket && c.ID != "":
 		f.stream.log.Error(fmt.Sprintf("the bucket %s is another one than before: it was made anew; "+
 			"it is filled from this server's directory", name))
 		f.status.setFirst(true)
 		return passFirst, nil
-	case i.id != c.ID:
+	case found == otherBucket:
 		f.stream.log.Info(fmt.Sprintf("the bucket %s is read for the first time: "+
 			"it is compared with the directory", name))
 		return passFirst, nil
@@ -117,7 +111,7 @@ func (ss *session) pass(kind passKind) error {
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
-	seq := max(ss.target, ss.from.State.LastSeq, p.cursor)
+	seq := max(ss.target, p.cursor)
 	ss.applier.revisions.set(newCursor(ss.from.id, seq, ss.end))
 	ss.status.setFirst(false)
 	ss.status.setEnd(i.State.LastSeq)

@@ -22,7 +22,8 @@ type laggard struct {
 	*keeper
 	mu       sync.Mutex
 	isBehind bool
-	held     int // deliveries that were not passed on
+	ends     [2]string // where the stream ends, and where the answers say that it does; "": there
+	held     int       // deliveries that were not passed on
 	release  []func()
 }
 
@@ -86,6 +87,8 @@ func (l *laggard) write(client net.Conn, text []byte) {
 		l.held++
 		l.release = append(l.release, write)
 		return
+	case l.ends[0] != "":
+		text = bytes.Replace(text, []byte(`"last_seq":`+l.ends[0]), []byte(`"last_seq":`+l.ends[1]), 1)
 	case l.isBehind: // there are fewer than ten
 		_, after, isThere := bytes.Cut(text, []byte(`"num_pending":`))
 		if isThere {
@@ -150,4 +153,20 @@ func TestAReplicaThatIsBehindIsNoEndOfTheBucket(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While two leaders answer, the new one knows a revision that the old one does not. It is read later.
+func TestTheEndOfTheBucketIsThatOfItsLastMessage(t *testing.T) {
+	t.Parallel()
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	l, one, two := newLaggard(t, k), newMember(t, op).start(k).await(), newMember(t, op)
+	a := jwttest.NewAccount(t)
+	one.mustPush(issue(t, op, a, 1))
+	one.mustPush(issue(t, op, a, 2))
+	l.mu.Lock()
+	l.ends = [2]string{"2", "3"}
+	l.mu.Unlock()
+	two.start(l.keeper).await()
+	one.mustPush(issue(t, op, a, 3))
+	two.serves(a.ID, issue(t, op, a, 3))
 }

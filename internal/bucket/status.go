@@ -18,10 +18,14 @@ type State struct {
 	Refusing  string    // why every push is refused although the bucket can be reached; "" if none is
 	Refused   int       // keys of the bucket whose last revision is not taken here
 	Denied    string    // what the nats-servers do not let this server do; "" if nothing
+	Unknown   string    // of which nats-servers it is not known whether they sync each change; "" if of none
 	Failing   string    // why the bucket can't be read now; "" if it can
 	Revision  uint64    // the cursor
 	Bucket    string    // name
 }
+
+// TakesNoPush reports whether every push is refused now.
+func (s State) TakesNoPush() bool { return !s.Connected || s.First || s.Refusing != "" }
 
 // status is what a server says of how far it is with the bucket.
 type status struct {

@@ -142,16 +142,19 @@ func (s *stream) sharedSettings() map[string]any {
 		"storage":           "file",
 		"retention":         "limits",
 		"discard":           "new",
-		"max_age":           0,
-		"max_bytes":         -1,
-		"max_msgs":          -1,
-		"max_msg_size":      -1,
-		"no_ack":            false,
-		"sealed":            false,
-		"deny_delete":       true,
-		"deny_purge":        true,
-		"allow_rollup_hdrs": false, // they purge
-		"allow_direct":      false, // direct reads may be old
+		// With it a key that has all its revisions takes no more.
+		"discard_new_per_subject": false,
+		"persist_mode":            "default", // async acknowledges what no disk has
+		"max_age":                 0,
+		"max_bytes":               -1,
+		"max_msgs":                -1,
+		"max_msg_size":            -1,
+		"no_ack":                  false,
+		"sealed":                  false,
+		"deny_delete":             true,
+		"deny_purge":              true,
+		"allow_rollup_hdrs":       false, // they purge
+		"allow_direct":            false, // direct reads may be old
 	}
 }
 
@@ -234,7 +237,8 @@ func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (stream
 	var next streamInfo
 	err := s.api(ctx, nc, "STREAM.UPDATE."+s.name, had, &next)
 	if refusal, ok := errors.AsType[*apiError](err); ok && refusal.Code != 503 || asDenied(err) != nil {
-		return i, &unfitError{s.name, explain(err, s.replicas)}
+		return i, &unfitError{s.name, fmt.Errorf("%s: %w", strings.Join(changed, ", "),
+			explain(err, s.replicas))}
 	} else if err != nil {
 		return i, err
 	}
@@ -243,10 +247,12 @@ func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (stream
 	return next, next.parse()
 }
 
-// isChanged reports whether another program has changed what all servers need.
+// isChanged reports whether another program has changed what all servers need, or has taken
+// replicas away.
 func (s *stream) isChanged(i streamInfo) bool {
 	var has map[string]any
-	return json.Unmarshal(i.Config, &has) == nil && len(differences(has, s.sharedSettings())) > 0
+	return i.replicas < s.replicas ||
+		json.Unmarshal(i.Config, &has) == nil && len(differences(has, s.sharedSettings())) > 0
 }
 
 // differences returns the names of the settings that a configuration has otherwise.
@@ -254,7 +260,7 @@ func differences(has, settings map[string]any) (names []string) {
 	for name, value := range settings {
 		value := asJSON(value)
 		// What JetStream leaves out is zero.
-		isZero := value == nil || reflect.ValueOf(value).IsZero()
+		isZero := value == nil || value == "default" || reflect.ValueOf(value).IsZero()
 		if now, given := has[name]; !reflect.DeepEqual(now, value) && (given || !isZero) {
 			names = append(names, name)
 		}

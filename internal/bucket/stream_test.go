@@ -47,6 +47,13 @@ func TestAStreamThatIsChangedByHandIsChangedBack(t *testing.T) {
 			i.Config.MaxMsgs == good.MaxMsgs && i.Config.MaxMsgSize == good.MaxMsgSize && !i.Config.NoAck &&
 			i.Config.Discard == good.Discard && !i.Config.AllowDirect && i.Config.SubjectTransform == nil
 	})
+	good.MaxMsgsPerSubject, good.DiscardNewPerSubject = 1, true
+	_, err = js.UpdateStream(t.Context(), good)
+	must(t, err)
+	natstest.Eventually(t, "a key takes more than its history again", func() bool {
+		i, err := stream.Info(t.Context())
+		return err == nil && !i.Config.DiscardNewPerSubject
+	})
 	m.mustPush(issue(t, op, a, 2))
 	if text := m.log.String(); !strings.Contains(text, "changed allow_direct, discard, max_age, max_bytes") {
 		t.Errorf("the log is\n%s", text)
@@ -81,6 +88,7 @@ func TestAStreamThatCanNotBeChangedTakesNoPush(t *testing.T) {
 		"a work queue":  {Subjects: []string{"$KV.B.>"}, Retention: jetstream.WorkQueuePolicy},
 		"a mirror":      {Mirror: &jetstream.StreamSource{Name: "OTHER"}},
 		"it is sealed":  {Subjects: []string{"$KV.B.>"}, Sealed: true},
+		"asynchronous":  {Subjects: []string{"$KV.B.>"}, PersistMode: jetstream.AsyncPersistMode},
 		"of no subject": {Subjects: []string{"$KV.B.a.>"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,7 @@ type syncing struct {
 	log  *slog.Logger
 
 	mu      sync.Mutex      // guards what follows
+	asked   bool            // once, and the time for answers is over
 	cluster cluster         // of the stream
 	always  map[string]bool // by server; one that has not answered is not in it
 	text    string          // see refusing
@@ -44,6 +45,27 @@ func (y *syncing) refusing() string {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	return y.text
+}
+
+// unknown returns of which nats-servers of the bucket it is not known whether they sync each change;
+// "" if it is known of all, or does not matter.
+func (y *syncing) unknown() string {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.rule == SyncOff || !y.asked || y.cluster.Leader == "" {
+		return ""
+	}
+	names := slices.DeleteFunc(y.cluster.servers(), func(name string) bool {
+		_, answered := y.always[y.cluster.Name+" "+name]
+		return answered
+	})
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return fmt.Sprintf("it is not known whether all nats-servers of the bucket sync each change (not of %s): "+
+		"let the account of the bucket import %s from their system account, or set nats.servers of the "+
+		"same cluster", strings.Join(names, ", "), subjectJSZ)
 }
 
 // serveSystem asks over a connection of the system account how the nats-servers of the bucket sync,
@@ -139,6 +161,7 @@ func (y *syncing) ask(ctx context.Context, nc *nats.Conn) (answered bool) {
 	defer y.mu.Unlock()
 	// The two connections may be to two clusters.
 	maps.Copy(y.always, always)
+	y.asked = true
 	y.judgeLocked()
 	return answered
 }

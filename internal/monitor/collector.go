@@ -92,6 +92,8 @@ var descriptions = []struct{ name, labels, help string }{
 			"be here; 0: never, or there is neither."},
 	{"replica_behind", "", "Revisions of the bucket that are not here yet; with a primary, " +
 		"whether its initial pack is still to come."},
+	{"bucket_refusing", "", "Whether every push is refused, since the bucket is away, has no leader or " +
+		"another fault, or does not sync each change: /readyz says which."},
 }
 
 // Describe implements prometheus.Collector. All metrics are known before any is collected.
@@ -141,11 +143,14 @@ func (o output) counter(name string, value int, labels ...string) {
 func (o output) replica() {
 	replica, follows := o.m.Replica()
 	success, behind := replica.Success, flag(follows && !replica.Packed)
+	refusing := flag(false)
 	if shared, shares := o.m.Bucket(); shares {
 		success, behind = shared.Success, float64(shared.Behind)
+		refusing = flag(shared.TakesNoPush())
 	}
 	o.gauge("replica_last_success_timestamp_seconds", seconds(success))
 	o.gauge("replica_behind", behind)
+	o.gauge("bucket_refusing", refusing)
 }
 
 // store sends what is known about the store. Free is negative where the system does not tell it.

@@ -179,6 +179,8 @@ func (c *readyChecks) bucket() *Part {
 			"to date?)"}
 	case s.Denied != "":
 		return &Part{Note: s.Denied}
+	case s.Unknown != "":
+		return &Part{Note: s.Unknown}
 	}
 	return &Part{}
 }

@@ -38,6 +38,8 @@ func TestWhenAServerWithABucketIsReady(t *testing.T) {
 			bucket.State{Connected: true, CaughtUp: true, Refused: 2}, time.Hour, true, "2 accounts"},
 		{"a permission is missing that it can do without",
 			bucket.State{Connected: true, CaughtUp: true, Denied: "DELETE"}, time.Hour, true, "DELETE"},
+		{"whether a nats-server syncs is not known",
+			bucket.State{Connected: true, CaughtUp: true, Unknown: "kv2"}, time.Hour, true, "kv2"},
 		{"the disk is full", bucket.State{Connected: true, CaughtUp: true, Fault: errors.New("full")},
 			time.Hour, false, "can't be stored on this server"},
 	} {
