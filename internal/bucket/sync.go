@@ -63,9 +63,9 @@ func (y *syncing) unknown() string {
 		return ""
 	}
 	slices.Sort(names)
-	return fmt.Sprintf("it is not known whether all nats-servers of the bucket sync each change (not of %s): "+
-		"let the account of the bucket import %s from their system account, or set nats.servers of the "+
-		"same cluster", strings.Join(names, ", "), subjectJSZ)
+	return fmt.Sprintf("it is not known whether all nats-servers of the bucket sync each change "+
+		"(not of %s): let the account of the bucket import %s from their system account, or set "+
+		"nats.servers of the same cluster", strings.Join(names, ", "), subjectJSZ)
 }
 
 // serveSystem asks over a connection of the system account how the nats-servers of the bucket sync,
