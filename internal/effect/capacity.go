@@ -14,14 +14,16 @@ import (
 
 // capacityFinder finds the nats-servers that leave out the limits of JetStream. A nats-server that
 // is not in a cluster compares the limits of all accounts that it has loaded with what it has. If
-// they are too much, it acknowledges the JWT all the same.
+// they are too much, it acknowledges the JWT all the same. nats-server reserves what limits say
+// when it loads an account, and streams reserve their max_bytes.
 type capacityFinder struct {
 	*push
 	accounts *claimReader
 	maxAge   time.Duration // of what nats-servers have said
 }
 
-// maxLimit is the greatest limit that is reckoned with, in bytes, so that sums do not overflow.
+// maxLimit is the greatest limit that is reckoned with, in bytes, so that sums do not overflow. It
+// is an exbibyte.
 const maxLimit = 1 << 60
 
 // roomUnknown begins the reason of a nats-server of which it is not known whether it has room.
@@ -58,7 +60,7 @@ func (f *capacityFinder) mayBeLeftOut() bool {
 
 // granted returns what the limits of claims let an account use, as nats-server adds them up: those
 // of the account and of its tiers. Unlimited counts for nothing, since nats-server compares only
-// what is reserved.
+// what is reserved. nil has none.
 func (f *capacityFinder) granted(c *jwt.AccountClaims) (s facts.Storage) {
 	all := []jwt.JetStreamLimits{c.Limits.JetStreamLimits}
 	for _, tier := range c.Limits.JetStreamTieredLimits {
@@ -71,7 +73,7 @@ func (f *capacityFinder) granted(c *jwt.AccountClaims) (s facts.Storage) {
 	return s
 }
 
-// taken is what accounts at one nats-server have of what it has.
+// taken is what accounts at one nats-server have of what it has. Amounts are in bytes.
 type taken struct {
 	own, others facts.Storage
 	// tiers is what others may have besides, according to their stored JWTs. The nats-server does
@@ -130,7 +132,9 @@ func (f *capacityFinder) compare(c facts.Capacity) {
 }
 
 // shortage says why a nats-server has no room for a limit; "": it has. It looks at what all
-// accounts may use, and if the limit is raised, at what streams with max_bytes have taken.
+// accounts may use, and if the limit is raised, at what streams with max_bytes have taken. All
+// amounts are in bytes. want is the new limit, own what the account has of it, others what the
+// other accounts have, and has what the nats-server has.
 func shortage(what string, want, own, others, streams, has int64) string {
 	words := claimdiff.Size(want) + " of " + what + ", it has " + claimdiff.Size(has)
 	switch {

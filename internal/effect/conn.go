@@ -41,7 +41,8 @@ func (f *cutFinder) findConnCut(atOnce, left int) {
 }
 
 // countExceeding returns how many connections nats-servers have above the limit, each by itself.
-// When a nats-server gets the JWT, it compares the limit with its own connections only.
+// When a nats-server gets the JWT, it compares the limit with its own connections only. Each one
+// ends its newest connections until the limit holds.
 func (f *cutFinder) countExceeding() (n int) {
 	if f.pushed.Limits.Conn == jwt.NoLimit {
 		return 0

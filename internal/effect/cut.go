@@ -15,7 +15,8 @@ import (
 	"nats-account-server/internal/facts"
 )
 
-// cause is why a connection is ended. Connections with the same cause are one line.
+// cause is why a connection is ended. Connections with the same cause are one line. It is
+// comparable: it is the key of a map.
 type cause struct {
 	reason reason
 	of     string // the key of the signing key or the user; "" for other reasons
@@ -59,7 +60,8 @@ var reasons = [...]struct{ code, words string }{
 	connExceeded: {code: "connections_exceeded"},
 }
 
-// count is how many connections there are, or a cause ends.
+// count is how many connections there are, or a cause ends. Leaf nodes are connections of other
+// nats-servers.
 type count struct{ clients, leafNodes int }
 
 // total counts clients and leaf nodes alike, as the limit of connections does.
@@ -171,7 +173,7 @@ func (f *cutFinder) needed(total int) (users []string, isNeeded bool) {
 }
 
 // revoked returns the users that the push revokes, or revokes from a later time on. jwt.All stands
-// for all of them.
+// for all of them. A user whose revocation is of the same time as before is none.
 func (d *difference) revoked() (users []string) {
 	for _, c := range d.changes {
 		if c.Field == "nats.revocations{}" && c.Effect != claimdiff.None {
@@ -202,7 +204,8 @@ func (d *difference) fewestSubscriptions() int64 {
 }
 
 // unlimitedIfNone returns a limit, as a number that others can be compared with. nats-server takes
-// one below -1 for 0, which no number of subscriptions is below either.
+// one below -1 for 0, which no number of subscriptions is below either. -1 becomes the greatest
+// number.
 func unlimitedIfNone(limit int64) int64 {
 	if limit == jwt.NoLimit {
 		return math.MaxInt64
@@ -279,7 +282,8 @@ func (d *difference) causeOf(c facts.Connection) (why cause, ok bool) {
 }
 
 // isRevoked reports whether the push revokes the user of a connection. Of a user whose JWT is not
-// shown it is known only that it was issued before the connection was made.
+// shown it is known only that it was issued before the connection was made. jwt.All revokes each
+// user whose JWT was issued up to its time.
 func (d *difference) isRevoked(c facts.Connection) bool {
 	issued := c.IssuedAt
 	if c.IsHidden {
@@ -337,7 +341,8 @@ func (f *cutFinder) addCuts(found map[connectionID]cause, all []facts.Connection
 	f.findConnCut(atOnce, total-len(found)+atOnce)
 }
 
-// addCut adds the line of a cause.
+// addCut adds the line of a cause. It is one line with the number of connections and the key in
+// short.
 func (f *cutFinder) addCut(why cause, n count) {
 	of := reasons[why.reason]
 	words := of.words

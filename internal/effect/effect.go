@@ -106,10 +106,11 @@ func (l Line) Warning() (kind, text string) {
 }
 
 // KindAboveUse is the kind of a warning that more is used than a limit allows. Programs read it: it
-// never changes.
+// never changes. It is a value of the label kind of push_warnings_total.
 const KindAboveUse = "above_use"
 
-// Forecast is what a push does. Without Lines it does nothing to anyone.
+// Forecast is what a push does. Without Lines it does nothing to anyone. It says what is so now:
+// between it and the push clients come and go.
 type Forecast struct {
 	Lines []Line        // in the order of the Kinds
 	Asked []string      // names of the nats-servers that have answered
@@ -139,13 +140,14 @@ const (
 )
 
 // Importers says which accounts import from one. *jwtstore.Index meets it. It may name an account
-// that does not (Importer.Unsure), so that the claims of each are read.
+// that does not (Importer.Unsure), so that the claims of each are read. The order is that of the
+// keys.
 type Importers interface {
 	Importers(key string) iter.Seq[jwtstore.Importer]
 }
 
 // Accounts has the JWTs that are stored. *accounts.Registry meets it. GetLocal asks no other
-// server.
+// server. An error means that there is none, or that it is not served.
 type Accounts interface {
 	GetLocal(ctx context.Context, key string) (*accounts.Account, error)
 }
@@ -199,7 +201,8 @@ func (f *Foreteller) Of(
 }
 
 // OfStorage returns the part of a Forecast that each push is warned of: what its limits of
-// JetStream do. It costs nothing if these do not change, and at most 200 ms otherwise.
+// JetStream do. It costs nothing if these do not change, and at most 200 ms otherwise. It is called
+// when the push is stored already.
 func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountClaims) Forecast {
 	if !hasStorage(stored) && !hasStorage(pushed) {
 		return Forecast{}
@@ -219,7 +222,8 @@ func hasStorage(c *jwt.AccountClaims) bool {
 		c.Limits.JetStreamLimits != jwt.JetStreamLimits{})
 }
 
-// begin begins a Forecast. An account that is new is compared with one without anything.
+// begin begins a Forecast. An account that is new is compared with one without anything. pushed is
+// never nil.
 func (f *Foreteller) begin(stored, pushed *jwt.AccountClaims) *push {
 	d := difference{key: pushed.Subject, stored: stored, pushed: pushed,
 		changes: claimdiff.Diff(stored, pushed), now: time.Now()}
@@ -250,7 +254,8 @@ type push struct {
 	lines  map[Kind][]Line
 }
 
-// add adds a line about the account. connections is 0 if the line is about none.
+// add adds a line about the account. connections is 0 if the line is about none. code is stable.
+// The format makes the words, in which texts of tenants must be quoted by the caller.
 func (p *push) add(k Kind, code string, connections int, format string, args ...any) {
 	p.addLine(Line{Kind: k, Code: code, Words: fmt.Sprintf(format, args...),
 		Connections: connections})
@@ -274,7 +279,7 @@ func (p *push) forecast() (f Forecast) {
 }
 
 // has reports whether one of these fields changes in a way that has an effect. A limit that is
-// raised has none.
+// raised has none. Example: has("nats.limits.conn").
 func (d *difference) has(fields ...string) bool {
 	return slices.ContainsFunc(d.changes, func(c claimdiff.Change) bool {
 		return c.Effect != claimdiff.None && slices.Contains(fields, c.Field)

@@ -12,7 +12,8 @@ import (
 	"nats-account-server/internal/facts"
 )
 
-// findRest adds what follows from the changes alone, whatever is connected.
+// findRest adds what follows from the changes alone, whatever is connected. Most are Later; expiry
+// and mappings may be Cut and Stop.
 func (p *push) findRest() {
 	fault, hasPassed := claimcheck.Expiry(p.pushed.Expires, p.now)
 	if _, total := connected(p.infos); hasPassed {

@@ -36,12 +36,13 @@ func (p *push) askServers() {
 // spend adds the time since began to what asking has taken.
 func (p *push) spend(began time.Time) { p.took += time.Since(began) }
 
-// unknown says that a nats-server has not told what is needed.
+// unknown says that a nats-server has not told what is needed. reason is a clause on one line.
 func (p *push) unknown(s facts.Server, reason string) {
 	p.add(Unknown, "server_silent", 0, "nats-server %s: %s", claimdiff.Plain(s.Name), reason)
 }
 
 // connected returns the nats-servers that have connections of the account, and how many they have.
+// total is that of all of them.
 func connected(infos []facts.Info) (of []facts.Server, total int) {
 	for _, i := range infos {
 		if i.State == facts.Loaded && i.Total() > 0 {

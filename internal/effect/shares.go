@@ -26,7 +26,8 @@ const (
 	maxNamed = 10
 )
 
-// importer is an account that imports from the one that is pushed.
+// importer is an account that imports from the one that is pushed. Its claims were read when the
+// Forecast was begun.
 type importer struct {
 	key, name string
 	claims    *jwt.AccountClaims
@@ -139,7 +140,7 @@ func (f *shareFinder) compareImporter(of importer) {
 }
 
 // faults returns why imports of another account do nothing, if these are the claims of the account.
-// What is said of imports from others does not count.
+// What is said of imports from others does not count. The order is that of the importer's imports.
 func (d *difference) faults(of importer, claims *jwt.AccountClaims) []string {
 	return claimcheck.Faults(of.claims.Imports, func(i *jwt.Import) string {
 		return claimcheck.Import(of.key, i, claims, d.now)
@@ -253,7 +254,7 @@ func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
 }
 
 // working returns the imports of claims that do something. The key of each has all that says what
-// it does, so that the same import in other claims has the same key.
+// it does, so that the same import in other claims has the same key. nil claims have none.
 func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 	found := make(map[string]*jwt.Import)
 	for n, fault := range claimcheck.Faults(c.Imports, func(i *jwt.Import) string {

@@ -37,7 +37,7 @@ func (f *storageFinder) find() {
 	}
 }
 
-// usage is what an account stores.
+// usage is what an account stores. Amounts are in bytes.
 type usage struct {
 	memory, disk uint64                  // all replicas together
 	streams      map[string]facts.Stream // by name, with the bytes of one replica
@@ -55,7 +55,8 @@ func (u *usage) add(j facts.JetStream) {
 }
 
 // ofTier returns how many streams count for a tier, and what they store. A tier is named R and the
-// number of replicas. Its limits are for one replica, and those of an account for all of them.
+// number of replicas. Its limits are for one replica, and those of an account for all of them. The
+// bytes are those of one replica.
 func (u *usage) ofTier(tier string) (streams int, memory, disk uint64) {
 	for _, s := range u.streams {
 		switch {

@@ -13,7 +13,7 @@ import (
 )
 
 // flags are the query parameters of a request. A flag is set if its first value is "true", in any
-// case.
+// case. nil has none set. Parameters that no route knows are ignored.
 type flags url.Values
 
 // flagsOf returns nil if there is no query, as in nearly all requests: that costs nothing.
@@ -35,7 +35,8 @@ func (f flags) asText() bool { return f.set("text") || f.set("decode") }
 
 // getAccount serves an account's JWT. The order is the original's: text comes before decode, and
 // either before everything below. An expired JWT with check is a 404 even if the client knows it,
-// and a 304 announces nothing.
+// and a 304 announces nothing. key is "" for a segment that is no account key. Reading a body is
+// not needed: GET has none.
 func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) error {
 	f := flagsOf(r)
 	switch {
@@ -86,7 +87,8 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	return nil
 }
 
-// showAccount sends what is stored for an account, verified or not.
+// showAccount sends what is stored for an account, verified or not. The text is sent as text/plain
+// with what GetRaw has, also if it is damaged.
 func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f flags) error {
 	stored, err := a.Accounts.GetRaw(r.Context(), key)
 	a.countRead(err)
@@ -101,7 +103,8 @@ func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f 
 	return sendText(w, stored, f)
 }
 
-// sendJWT sends a JWT with what caches need.
+// sendJWT sends a JWT with what caches need. It is the answer that is sent most, so it allocates
+// little. Headers of CORS are set already.
 func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 	// One allocation has the values of all headers. The names are in their canonical form.
 	values := [...]string{
@@ -116,12 +119,14 @@ func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 }
 
 // staleForAnHour lets a cache serve an older JWT while it asks for the current one, and while this
-// server does not answer.
+// server does not answer. See RFC 5861. A revocation is not late by it: nats-servers are told of
+// changes over NATS.
 const staleForAnHour = ", stale-while-revalidate=3600, stale-if-error=3600"
 
 // cacheControl lets a JWT be kept until it expires. expires is in Unix seconds. A JWT that never
 // expires (0) is asked for again each time, and so is one that has expired. The original sends a
-// negative age for that, which not every cache understands.
+// negative age for that, which not every cache understands. Example: "max-age=86399,
+// stale-while-revalidate=3600, stale-if-error=3600".
 func cacheControl(expires int64, now time.Time) string {
 	left := expires - now.Unix()
 	if now.Nanosecond() > 0 {

@@ -26,6 +26,7 @@ const (
 )
 
 // delivery is the answer to delivery=true: what the nats-servers have done with the stored JWT.
+// Keys never change. A nats-server is in exactly one of the three lists.
 type delivery struct {
 	Account string `json:"account"`
 	version
@@ -90,7 +91,8 @@ type runs struct {
 }
 
 // sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which
-// JWT it runs. With after only the nats-servers are listed whose names come after that one.
+// JWT it runs. With after only the nats-servers are listed whose names come after that one. The JWT
+// itself is not sent. Without verify nothing is asked: the outbox is looked at.
 func (a *API) sendDelivery(
 	w http.ResponseWriter, r *http.Request, account *accounts.Account, f flags,
 ) error {
@@ -122,7 +124,7 @@ var natsStates = map[accounts.DeliveryState]string{
 }
 
 // describe puts the report about an account's stored JWT into the form of the answer. It lists the
-// nats-servers whose names come after the one that is given.
+// nats-servers whose names come after the one that is given. report.Servers is sorted by name.
 func describe(account *accounts.Account, report accounts.Report, after string) delivery {
 	d := delivery{
 		Account: account.Key,
@@ -168,7 +170,7 @@ func describe(account *accounts.Account, report accounts.Report, after string) d
 }
 
 // compare returns how the JWT that a nats-server runs relates to the stored one, whose hash is
-// stored.
+// stored. stored is in hex.
 func compare(r accounts.Running, stored string) *runs {
 	switch r.State {
 	case accounts.Loaded:

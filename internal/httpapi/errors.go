@@ -78,7 +78,7 @@ type row struct {
 	quiet bool
 }
 
-// form is how a text is sent.
+// form is how a text is sent. The zero value is bare, which most answers have.
 type form int
 
 const (
@@ -87,7 +87,8 @@ const (
 	empty             // not at all
 )
 
-// finder returns the error of its kind that err is or wraps, nil if there is none.
+// finder returns the error of its kind that err is or wraps, nil if there is none. It changes
+// nothing, and is called for errors only.
 type finder func(err error) error
 
 // answers is the one table of status codes. The first row that finds an error answers it. An error
@@ -179,7 +180,8 @@ func is(sentinels ...error) finder {
 	}
 }
 
-// whole finds a sentinel error too, but the client gets all of the error that wraps it.
+// whole finds a sentinel error too, but the client gets all of the error that wraps it. The
+// wrapping text must then be fit for clients.
 func whole(sentinel error) finder {
 	return func(err error) error {
 		if errors.Is(err, sentinel) {
@@ -189,7 +191,7 @@ func whole(sentinel error) finder {
 	}
 }
 
-// typed finds an error of type E.
+// typed finds an error of type E. The text of such an error is fit for clients.
 func typed[E error](err error) error {
 	if e, found := errors.AsType[E](err); found {
 		return e
@@ -231,7 +233,8 @@ type answer struct {
 	detail string
 }
 
-// answerFor returns the answer to any error. One that the table does not know is a 500.
+// answerFor returns the answer to any error. One that the table does not know is a 500. err is not
+// nil.
 func answerFor(err error) answer {
 	for _, r := range answers {
 		// r is a copy of the row, so its text can be set.
@@ -254,6 +257,7 @@ func cause(err, found error) string {
 }
 
 // fail answers a request that could not be served, and logs it. asPage has the answer be a page.
+// key is that of the account, for the log; "" if there is none. Nothing may have been sent before.
 func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 	an := answerFor(err)
 	// That a client leaves is no concern of the operator either.

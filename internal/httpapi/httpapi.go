@@ -88,10 +88,12 @@ type Options struct {
 }
 
 // API is the handler of every HTTP request. Between requests it keeps nothing but what limits them.
+// It may be called from any goroutine. A reload makes another one.
 type API struct {
 	Options
 	router router
-	// browserRoutes are the routes that a browser has: those of its own, and all others.
+	// browserRoutes are the routes that a browser has: those of its own, and all others. It is as
+	// long as router if there are no pages.
 	browserRoutes router
 	other         *route // stands for the paths that no route has
 	pages         *pageHandler
@@ -102,7 +104,7 @@ type API struct {
 	verifying *rate.Limiter // limits the requests that make every nats-server answer
 }
 
-// New returns the handler.
+// New returns the handler. It starts nothing, so it need not be closed.
 func New(o Options) *API {
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Now == nil {
@@ -185,7 +187,7 @@ func (a *API) routes() router {
 	return t
 }
 
-// routesFor returns the routes that a client has.
+// routesFor returns the routes that a client has. Browsers are those that name text/html in Accept.
 func (a *API) routesFor(r *http.Request) router {
 	if len(a.browserRoutes) > 0 && isBrowser(r) {
 		return a.browserRoutes
@@ -193,7 +195,8 @@ func (a *API) routesFor(r *http.Request) router {
 	return a.router
 }
 
-// prepare completes a route.
+// prepare completes a route. It is called before the first request, since all requests share the
+// route.
 func (rt *route) prepare(m *monitor.Metrics) {
 	rt.allow = rt.methods()
 	rt.durations = [2]prometheus.Observer{m.Requests(rt.label, false), m.Requests(rt.label, true)}
@@ -238,7 +241,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // rescue turns a panic into a 500 and an ERR line with its stack. Handlers write last, so nothing
-// was sent yet.
+// was sent yet. It must be called by defer.
 func (a *API) rescue(w http.ResponseWriter) {
 	p := recover()
 	if p == nil {
@@ -252,7 +255,8 @@ func (a *API) rescue(w http.ResponseWriter) {
 	sendPage(w, http.StatusInternalServerError, textInternal)
 }
 
-// serve calls the handler of the request's method.
+// serve calls the handler of the request's method. key is the part of the path behind the route's,
+// "" if the route has none or it is not valid.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key string) error {
 	// A method that the route does not have is a 405 for every client, with credentials or not.
 	handle := rt.method(r.Method)

@@ -10,7 +10,8 @@ import (
 )
 
 // isKnown reports whether the client has this version. As with the original the ETag may stand
-// anywhere, also weak or in a list.
+// anywhere, also weak or in a list. An ETag of ours is a hash in quotes, so it is a part of no
+// other.
 func isKnown(r *http.Request, etag string) bool {
 	return hasAny(r) || slices.ContainsFunc(r.Header["If-None-Match"], func(v string) bool {
 		return strings.Contains(v, etag)
@@ -25,7 +26,8 @@ func hasAny(r *http.Request) bool {
 	})
 }
 
-// preconditionOf returns for which state of its account a JWT is pushed.
+// preconditionOf returns for which state of its account a JWT is pushed. Without the headers it is
+// zero, which holds always.
 func preconditionOf(r *http.Request) (c accounts.Precondition) {
 	if match := r.Header["If-Match"]; match != nil {
 		c.Match = etagsOf(match, false)

@@ -25,7 +25,7 @@ const (
 	MonitorRoutes        // those that say how the server is doing
 )
 
-// monitorHandler answers how the server is doing.
+// monitorHandler answers how the server is doing. Which of its routes there are depends on only.
 type monitorHandler struct {
 	monitor *monitor.Monitor // nil: it answers nothing
 	only    Routes
@@ -112,7 +112,8 @@ func (h *monitorHandler) getAccountz(w http.ResponseWriter, r *http.Request, _ s
 	return sendJSON(w, http.StatusOK, z)
 }
 
-// number returns the number in a parameter, which may not be below 0. More than most is most.
+// number returns the number in a parameter, which may not be below 0. More than most is most. usual
+// is returned without the parameter.
 func (f flags) number(name string, usual, most int) (int, error) {
 	text := f.value(name)
 	if text == "" {
@@ -125,7 +126,8 @@ func (f flags) number(name string, usual, most int) (int, error) {
 	return min(n, most), nil
 }
 
-// sendJSON sends what changes from moment to moment, as nats-server does.
+// sendJSON sends what changes from moment to moment, as nats-server does. It is indented by two
+// spaces, since people read it with curl.
 func sendJSON(w http.ResponseWriter, status int, what any) error {
 	text, err := json.MarshalIndent(what, "", "  ")
 	if err != nil {
@@ -145,7 +147,7 @@ func (rt *route) observe(r *http.Request, began time.Time) {
 	rt.durations[of].Observe(time.Since(began).Seconds())
 }
 
-// countRead counts a request for an account.
+// countRead counts a request for an account. nil is a JWT that was sent.
 func (a *API) countRead(err error) {
 	result := monitor.ReadFailed
 	switch {

@@ -22,7 +22,8 @@ const (
 	pathEvents   = "/events"
 )
 
-// pageHandler answers browsers: with the pages for people, and with those of the manual.
+// pageHandler answers browsers: with the pages for people, and with those of the manual. Errors
+// that it returns become pages in API.fail.
 type pageHandler struct {
 	site     *pages.Site // nil: there are no pages
 	isPublic bool        // only what every client may see
@@ -64,7 +65,7 @@ func (h *pageHandler) parts() router {
 }
 
 // mayBePage reports whether a browser gets a page for a path, even if it is for an error. The
-// routes of the API answer every client alike.
+// routes of the API answer every client alike. rt is nil if no route has the path.
 func (h *pageHandler) mayBePage(path string, rt *route) bool {
 	isPage := rt != nil && rt.isPage || rt == nil && !strings.HasPrefix(path, "/jwt/")
 	return h.site != nil && isPage
@@ -108,7 +109,8 @@ func (h *pageHandler) getPage(w http.ResponseWriter, r *http.Request, key string
 	return h.show(w, r, p)
 }
 
-// show sends a page. Its ETag is weak: it leaves out the time in the footer.
+// show sends a page. Its ETag is weak: it leaves out the time in the footer. A page is sent whole
+// or not at all.
 func (h *pageHandler) show(w http.ResponseWriter, r *http.Request, p pages.Page) error {
 	sum := sha256.Sum256([]byte(p.Title + "\n" + h.site.Edition() + "\n" + string(p.Main)))
 	etag := fmt.Sprintf("\"%x\"", sum[:16])
@@ -141,6 +143,7 @@ func (h *pageHandler) fail(w http.ResponseWriter, status int, text string) {
 }
 
 // getAsset serves a style sheet, a script or a picture. Its URL is another one after each change.
+// Browsers keep it for a year.
 func getAsset(w http.ResponseWriter, r *http.Request, name string) error {
 	asset, found := pages.FindAsset(name)
 	if !found {
@@ -158,7 +161,8 @@ func getAsset(w http.ResponseWriter, r *http.Request, name string) error {
 	return nil
 }
 
-// getEvents tells a page when there is something new, until the browser leaves.
+// getEvents tells a page when there is something new, until the browser leaves. It holds the
+// connection until then.
 func (h *pageHandler) getEvents(w http.ResponseWriter, r *http.Request, _ string) error {
 	return h.site.Follow(r.Context(), w, flagsOf(r).value("version"))
 }

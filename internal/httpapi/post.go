@@ -19,7 +19,8 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger.
+// maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger. In bytes. A
+// larger one gets 413.
 const maxBodyBytes = 1 << 20
 
 // usualBodyBytes is how large most are. What a client has only announced gets no more memory.
@@ -32,7 +33,8 @@ const (
 	afterWait = 5 * time.Second
 )
 
-// postAccount stores a JWT. The answer is one line about its announcement, which nsc shows.
+// postAccount stores a JWT. The answer is one line about its announcement, which nsc shows. 200
+// means that the JWT is on stable storage, and 202 that the signing service has it.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) error {
 	// Put finds out whether this is a key. Which fault it reports first is the original's choice.
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
@@ -77,7 +79,8 @@ const maxWarnings = 5
 // pushWarnings are what is odd about a JWT that is stored.
 type pushWarnings []monitor.Warning
 
-// warningsOf returns what is odd about a JWT that is stored, and counts it.
+// warningsOf returns what is odd about a JWT that is stored, and counts it. result.Replaced is nil
+// for a new account, and result.Claims if nothing was stored anew.
 func (a *API) warningsOf(ctx context.Context, result accounts.Result) (found pushWarnings) {
 	if a.Monitor != nil && result.Claims != nil {
 		found = a.Monitor.Warnings(result.Replaced, result.Claims, false)
@@ -110,7 +113,8 @@ func (p pushWarnings) has(kind string) bool {
 	return slices.ContainsFunc(p, func(w monitor.Warning) bool { return w.Kind == kind })
 }
 
-// text returns a line for each.
+// text returns a line for each. Example: "warning: import of service \"a\" from …: the account is
+// not stored\n". Tests and tools look for "warning: ".
 func (p pushWarnings) text() (text string) {
 	for i, warning := range p {
 		if i == maxWarnings {
@@ -122,14 +126,16 @@ func (p pushWarnings) text() (text string) {
 	return text
 }
 
-// extendAnswer gives the store the time that it may take.
+// extendAnswer gives the store the time that it may take. A commit to a bucket may take longer than
+// http.writetimeout.
 func (a *API) extendAnswer(w http.ResponseWriter) {
 	if a.CommitTime > 0 { // an error means that there is no deadline
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.CommitTime + afterWait))
 	}
 }
 
-// waitOf returns how long the client wants to wait for what the nats-servers answer.
+// waitOf returns how long the client wants to wait for what the nats-servers answer. Without the
+// parameter it is accounts.UsualWait, and 0 waits for none.
 func waitOf(r *http.Request) (time.Duration, error) {
 	text := flagsOf(r).value("wait")
 	if text == "" {
@@ -153,7 +159,8 @@ func (a *API) readOffer(w http.ResponseWriter, r *http.Request, segment string) 
 	return body, err
 }
 
-// readBody reads at most maxBodyBytes.
+// readBody reads at most maxBodyBytes. The buffer grows as bytes arrive: a client that announces a
+// megabyte and sends nothing has 4 KiB.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	err := errTooLarge
 	// A client that announces too much is answered before it sends.
@@ -172,7 +179,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return nil, err
 }
 
-// bodyError says why a body could not be read.
+// bodyError says why a body could not be read. The result is one of the errors above answers in
+// errors.go.
 func bodyError(err error) error {
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return errTooLarge

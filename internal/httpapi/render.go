@@ -52,7 +52,8 @@ type header struct {
 	Algorithm string `json:"alg"`
 }
 
-// decode renders a JWT. Its errors wrap errHeader, errClaim or errTokens.
+// decode renders a JWT. Its errors wrap errHeader, errClaim or errTokens. token may have space
+// around it, and may be of any kind.
 func decode(token []byte) (string, error) {
 	if len(token) > maxBodyBytes {
 		return "", fmt.Errorf("%w: %w", errClaim, errTooLong)
@@ -147,7 +148,8 @@ func (p *printer) encode(v any) {
 	p.Truncate(p.Len() - 1) // the encoder ends each value with a line break
 }
 
-// newline begins a line with the indent of a depth. It finds what is too deep or too long.
+// newline begins a line with the indent of a depth. It finds what is too deep or too long. depth is
+// 0 for the outermost object.
 func (p *printer) newline(depth int) {
 	switch {
 	case depth > maxDepth:
@@ -160,7 +162,8 @@ func (p *printer) newline(depth int) {
 	}
 }
 
-// enclose writes n elements in brackets, one on a line. It ends early after an error.
+// enclose writes n elements in brackets, one on a line. It ends early after an error. brackets are
+// "{}" or "[]".
 func (p *printer) enclose(brackets string, n, depth int, element func(i int)) {
 	p.WriteString(brackets[:1])
 	// After an error the rest is not written. The brackets still are, to keep this simple.

@@ -22,8 +22,10 @@ import (
 
 // AuditEntry is one line of the audit: what happened to one JWT that was offered. It is written as
 // one JSON object with its members in this order. Programs read these names: they never change.
+// Example: {"time":"2026-11-28T20:00:00Z","result":"accepted","door":"http","account":"A…",…}.
 type AuditEntry struct {
-	Time    time.Time     `json:"time"` // UTC, set by Write
+	Time time.Time `json:"time"` // UTC, set by Write
+	// Result is "accepted", "unchanged", "refused", "deleted" and other words of package accounts.
 	Result  string        `json:"result"`
 	Reason  string        `json:"reason,omitempty"`  // why it was refused; "" for no reason
 	Address string        `json:"address,omitempty"` // of the client; "" for none
@@ -48,7 +50,8 @@ type AuditChange struct {
 	Words string `json:"words"` // for people
 }
 
-// AuditVersion identifies one of the JWTs of an account.
+// AuditVersion identifies one of the JWTs of an account. A jti may be any text; the hash tells
+// versions apart.
 type AuditVersion struct {
 	JTI  string `json:"jti"`    // the id that its claims name
 	IAT  int64  `json:"iat"`    // when it was issued, in Unix seconds
@@ -69,7 +72,7 @@ const (
 )
 
 // auditPatience is how long Write waits if the caller does not insist: much longer than a line
-// takes that is written at all.
+// takes that is written at all. The time is short, because each push may wait for it.
 const auditPatience = 100 * time.Millisecond
 
 // closeTimeout bounds the wait for the last lines of a file.
@@ -87,7 +90,7 @@ type Audit struct {
 	suppressed int           // entries left out since the last one that was written
 }
 
-// auditFile is an open file.
+// auditFile is an open file. It is closed when no call of Write uses it any more.
 type auditFile struct {
 	*os.File
 	queue *Queue
@@ -107,7 +110,8 @@ func NewAudit(log *Handler, file *os.File) *Audit {
 }
 
 // Use closes the current file and writes to another one from now on. Nil means the log. The file is
-// closed after the entries that are being written, or after a second if it does not take them.
+// closed after the entries that are being written, or after a second if it does not take them. It
+// may be called from any goroutine, as a reload and a reopening do.
 func (a *Audit) Use(file *os.File) {
 	a.mu.Lock()
 	old := a.file
@@ -124,7 +128,8 @@ func (a *Audit) Use(file *os.File) {
 }
 
 // close closes the file after its last line. What is not written after closeTimeout goes into the
-// log, since it can't be written to a closed file.
+// log, since it can't be written to a closed file. A pipe that is not read would hold the reload up
+// for ever.
 func (f *auditFile) close() {
 	written := make(chan struct{})
 	go func() {
@@ -165,7 +170,7 @@ func openAppend(path string, mode os.FileMode) (*os.File, error) {
 // A required of more than 0 is how long the caller insists on the entry: the error says why it is
 // not in its place by then. With 0 the error is nil, and a reader that is slow does not hold the
 // caller up. If too many entries wait for the reader, this one is left out, and the next one has
-// their number.
+// their number. e is a copy, and what it points to is not changed.
 func (a *Audit) Write(e AuditEntry, refused bool, required time.Duration) error {
 	line, file := a.offer(&e, refused)
 	if line == nil {
@@ -191,7 +196,8 @@ func (a *Audit) Write(e AuditEntry, refused bool, required time.Duration) error 
 }
 
 // offer puts an entry into the queue of the file, or of the log if file is nil. It returns nil for
-// an entry that is left out. Its callers use file until they call Done.
+// an entry that is left out. Its callers use file until they call Done. The order of entries is
+// that of the calls.
 func (a *Audit) offer(e *AuditEntry, refused bool) (line *offered, file *auditFile) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -229,7 +235,7 @@ func (a *Audit) writeFile(f *os.File, line []byte) error {
 	return err
 }
 
-// appendLine writes a line to a file, wholly or not at all.
+// appendLine writes a line to a file, wholly or not at all. The file must be opened with O_APPEND.
 func appendLine(f *os.File, line []byte) error {
 	// One system call writes the line, so that other processes which append to the file can't split
 	// it.
@@ -250,7 +256,8 @@ func cutBack(f *os.File, n int) {
 }
 
 // encode returns an entry as a line. No text in it can break the line or forge another one. Texts
-// are cut to maxAuditText, and bytes that are not UTF-8 are replaced.
+// are cut to maxAuditText, and bytes that are not UTF-8 are replaced. A line has less than 4 KiB,
+// which a pipe takes in one piece.
 func encode(e AuditEntry) []byte {
 	texts := []*string{&e.Reason, &e.Address, &e.User, &e.Origin, &e.Account, &e.Issuer, &e.Name}
 	if n := len(e.Changes) - maxAuditChanges; n > 0 {

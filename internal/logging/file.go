@@ -21,6 +21,7 @@ const (
 var backupSuffix = regexp.MustCompile(`^\.\d{4}(\.\d\d){5}\.\d{9}$`)
 
 // file is a log file. Before it gets larger than its limit, it is renamed, and a new one begins.
+// Only the goroutine of the queue writes; Close may come from another one.
 type file struct {
 	target Target
 	size   int64 // of the current file; only writeLine uses it
@@ -30,7 +31,8 @@ type file struct {
 	closed bool
 }
 
-// openFile opens the file of a target for appending.
+// openFile opens the file of a target for appending. A file that is larger than the limit already
+// is renamed by the first line.
 func openFile(t Target) (*file, error) {
 	f, err := openAppend(t.File, logFileMode)
 	if err != nil {
@@ -66,7 +68,8 @@ func (l *file) writeLine(_ slog.Level, line []byte) error {
 }
 
 // rotate renames the file and begins a new one. If that fails, it is tried again when as many bytes
-// more are written as the limit has.
+// more are written as the limit has. The name of the old file has the local time:
+// server.log.2026.11.28.20.00.00.000000000.
 func (l *file) rotate() error {
 	l.size = 0
 	backup := l.target.File + time.Now().Format(backupFormat)
@@ -95,7 +98,7 @@ func (l *file) replace(f *os.File) {
 }
 
 // removeOld removes the oldest files beyond MaxFiles. An error of one is no reason to keep the
-// others.
+// others. The current file counts as one of MaxFiles. 0 keeps all.
 func (l *file) removeOld() {
 	if l.target.MaxFiles <= 0 {
 		return

@@ -55,7 +55,7 @@ func jsonValue(v slog.Value) []byte {
 	return compact.Bytes()
 }
 
-// jsonText returns a text as JSON, whatever it contains.
+// jsonText returns a text as JSON, whatever it contains. Bytes that are not UTF-8 become U+FFFD.
 func jsonText(text string) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

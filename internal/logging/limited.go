@@ -20,6 +20,7 @@ func Limited(log *slog.Logger, lines int, period time.Duration) *slog.Logger {
 }
 
 // limitedHandler passes a record on if its limit allows that. With and WithGroup keep the limit.
+// All lines of the logger share one limit, whatever they say.
 type limitedHandler struct {
 	slog.Handler // writes the records that the limit allows
 	limit        *lineLimit
@@ -53,7 +54,8 @@ func (h *limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // take reports whether a line may be written now, and how many were left out since the last one. It
-// counts the line if that is left out. Otherwise the count begins anew.
+// counts the line if that is left out. Otherwise the count begins anew. now is the time of the
+// record.
 func (l *lineLimit) take(now time.Time) (omitted int, since time.Time, allowed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

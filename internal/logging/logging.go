@@ -34,7 +34,8 @@ import (
 // LevelTrace is the level of a line for each request. It is below the levels of slog.
 const LevelTrace = slog.Level(-8)
 
-// Format says what is in a line and which levels are written.
+// Format says what is in a line and which levels are written. The zero Format is text without time,
+// from INF up, with colours on a terminal.
 type Format struct {
 	Encoding Encoding
 	Time     bool   // date and local time
@@ -71,7 +72,7 @@ type Lines string
 type Object string
 
 // Handler writes one line per record. A handler made by WithAttrs writes in the same format and to
-// the same writer.
+// the same writer. Its methods may be called from any goroutine.
 type Handler struct {
 	out   *output
 	attrs []slog.Attr // added by WithAttrs; its array is never appended to
@@ -90,7 +91,8 @@ type output struct {
 	colors bool
 }
 
-// New returns a handler that writes each record to w, with one Write, before Handle returns.
+// New returns a handler that writes each record to w, with one Write, before Handle returns. It is
+// for tests and for tools: a writer that blocks holds its callers up.
 func New(w io.Writer, f Format) *Handler {
 	h := NewQueued(w, f)
 	h.out.waits = true
@@ -123,7 +125,8 @@ func (h *Handler) Use(s *Sink) {
 // with.
 func (h *Handler) IsRedirected() bool { return h.out.target.Load() != nil }
 
-// write writes a line of the queue.
+// write writes a line of the queue. Only the goroutine of the queue calls it, so lines are never
+// mixed.
 func (h *Handler) write(level slog.Level, line []byte) error {
 	for {
 		s := h.out.target.Load()
@@ -164,6 +167,7 @@ func (h *Handler) Flush(limit time.Duration) { h.out.queue.Flush(limit) }
 
 // showsColors reports whether w is a terminal that shows colours. NO_COLOR with any value, and the
 // terminal type dumb, mean that colours are not wanted. A character device counts as a terminal.
+// See https://no-color.org.
 func showsColors(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
@@ -244,7 +248,8 @@ func (h *Handler) line(r slog.Record) []byte {
 	return h.appendText(line, r)
 }
 
-// appendText appends the text of a record, its attributes and a line end.
+// appendText appends the text of a record, its attributes and a line end. escape makes one line of
+// any text.
 func (h *Handler) appendText(line []byte, r slog.Record) []byte {
 	line = append(line, escape(r.Message)...)
 	h.eachAttr(r, func(a slog.Attr) {

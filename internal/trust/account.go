@@ -11,7 +11,8 @@ import (
 )
 
 // Head is what a JWT says of itself. Peek reads it without checking the signature: the price of
-// parsing a little JSON is enough to refuse most of what is to be refused.
+// parsing a little JSON is enough to refuse most of what is to be refused. The payload is JSON:
+// {"jti": …, "iat": 1760000000, "iss": "O…", "sub": "A…", "nats": {…}}.
 type Head struct {
 	Subject  string `json:"sub"` // public key of the account
 	Issuer   string `json:"iss"` // public key that has signed the JWT, as the JWT says
@@ -29,7 +30,8 @@ type Head struct {
 	Payload []byte `json:"-"` // the middle part, still encoded
 }
 
-// claimType is the type of a JWT, which the two versions have at two places.
+// claimType is the type of a JWT, which the two versions have at two places. The values are
+// "account", "operator", "user", "activation" and others.
 type claimType struct {
 	Type jwt.ClaimType `json:"type"` // version 1
 	Nats struct {
@@ -37,7 +39,8 @@ type claimType struct {
 	} `json:"nats"`
 }
 
-// accountBody is claimType with what else is read of an account JWT.
+// accountBody is claimType with what else is read of an account JWT. Fields that are not named here
+// are skipped, which is most of a large JWT.
 type accountBody struct {
 	Head
 	Type jwt.ClaimType `json:"type"`
@@ -60,7 +63,8 @@ type accountBody struct {
 var strict = base64.RawURLEncoding.Strict()
 
 // Peek reads the head of an account JWT, version 1 or 2. It fails for a JWT of any other kind, and
-// says why. With an error the head holds what could be read.
+// says why. With an error the head holds what could be read. token has no space around it. Name and
+// ID may be any text.
 func Peek(token []byte) (Head, error) {
 	head, err := peek(token)
 	if err != nil {
@@ -69,7 +73,8 @@ func Peek(token []byte) (Head, error) {
 	return head, err
 }
 
-// peek is Peek without the explanation.
+// peek is Peek without the explanation. Explain would read the token again, which costs more than
+// the check itself.
 func peek(token []byte) (Head, error) {
 	claims, payload, err := Payload(token)
 	if err != nil {
@@ -81,6 +86,7 @@ func peek(token []byte) (Head, error) {
 	}
 	limits := body.Nats.Limits
 	body.Payload, body.NoBearer = payload, limits.DisallowBearer
+	// An absent limit is 0, which is none; -1 is unlimited. "{}" has no tiers.
 	body.JetStream = limits.Memory != 0 || limits.Disk != 0 || len(limits.Tiers) > len("{}")
 	for _, i := range body.Nats.Imports {
 		body.Imports = append(body.Imports, i.Account)
@@ -95,7 +101,8 @@ func peek(token []byte) (Head, error) {
 	return body.Head, nil
 }
 
-// readHead reads what a JWT of any kind says of itself; false if it can't be read.
+// readHead reads what a JWT of any kind says of itself; false if it can't be read. It accepts space
+// around the token.
 func readHead(token []byte) (head Head, ok bool) {
 	claims, _, err := Payload(bytes.TrimSpace(token))
 	if err != nil || json.Unmarshal(claims, &head) != nil {
@@ -111,14 +118,16 @@ func Issuer(token []byte) string {
 	return head.Issuer
 }
 
-// IssuedAt returns the iat of a JWT of any kind, as the JWT says; false if it can't be read.
+// IssuedAt returns the iat of a JWT of any kind, as the JWT says; false if it can't be read. A JWT
+// without iat has 0.
 func IssuedAt(token []byte) (at int64, ok bool) {
 	head, ok := readHead(token)
 	return head.IssuedAt, ok
 }
 
 // Payload returns the middle part of any JWT, decoded and encoded. Each part must be in its one
-// spelling.
+// spelling. The three parts are header, claims and signature, in base64url without padding (RFC
+// 7515).
 func Payload(token []byte) (claims, encoded []byte, err error) {
 	parts := bytes.SplitN(token, []byte{'.'}, 4) // a million dots cost nothing
 	if len(parts) != 3 {
@@ -138,8 +147,8 @@ func Payload(token []byte) (claims, encoded []byte, err error) {
 }
 
 // Verify decodes an account JWT whose head Peek has read, and checks its signature against the
-// issuer that it names. Trusts says whether that issuer is trusted. The signature check
-// costs some 100 µs.
+// issuer that it names. Trusts says whether that issuer is trusted. The signature check costs some
+// 100 µs. The library checks neither dates nor limits here.
 func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 	claims, err := jwt.DecodeAccountClaims(string(token))
 	if err != nil {
@@ -154,7 +163,8 @@ func Verify(token []byte, head Head) (*jwt.AccountClaims, error) {
 	return claims, nil
 }
 
-// Claims decodes an account JWT whose signature was verified before.
+// Claims decodes an account JWT whose signature was verified before. The caller must know that:
+// nothing is checked. The result is new for each call.
 func Claims(token []byte) (*jwt.AccountClaims, error) {
 	data, _, err := Payload(bytes.TrimSpace(token))
 	if err != nil {
@@ -177,6 +187,7 @@ const headerOfVersion1 = "eyJ0eXAiOiJqd3QiLCJhbGciOiJlZDI1NTE5In0"
 
 // IsRespelled reports whether the first part of a JWT may have been changed by another than its
 // issuer: in version 1 the signature does not cover it. So one JWT could have any number of hashes.
+// version is that of the claims.
 func IsRespelled(token []byte, version int) bool {
 	return version < 2 && !bytes.HasPrefix(token, []byte(headerOfVersion1+"."))
 }
@@ -186,7 +197,8 @@ var ErrRespelled = errors.New("its first part is not that of a JWT of version 1:
 	"issuer has made it")
 
 // Check reports whether token is a JWT of the account key that one of the operators signed,
-// whatever its dates are. Without an operator a JWT only has to be consistent in itself.
+// whatever its dates are. Without an operator a JWT only has to be consistent in itself. The error
+// is for people: it says which operator did not sign. head is set as far as it could be read.
 func (all Operators) Check(key string, token []byte) (Head, error) {
 	head, err := Peek(token)
 	if err != nil {
@@ -204,7 +216,8 @@ func (all Operators) Check(key string, token []byte) (Head, error) {
 }
 
 // ParseAccount reads an account JWT file, bare or decorated, and checks the JWT's own signature.
-// token is what is served of it. Check says whether an operator of ours signed it.
+// token is what is served of it. Check says whether an operator of ours signed it. text is the
+// content of a file. An operator's or a user's JWT is ErrNotAccount.
 func ParseAccount(text []byte) (token []byte, claims *jwt.AccountClaims, err error) {
 	return parseFile[*jwt.AccountClaims](text, ErrNotAccount)
 }

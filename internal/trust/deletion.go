@@ -17,12 +17,12 @@ type Deletion struct {
 	Hash     [sha256.Size]byte // of the whole JWT
 }
 
-// maxDeleted is the most accounts in one order.
+// maxDeleted is the most accounts in one order. nsc sends one order for each account that is to go.
 const maxDeleted = 100_000
 
 // CheckDeletion reads an order and reports whether one of the operators signed it. The caller finds
 // out whether the accounts exist, and whether the order is obsolete. With an error the order holds
-// what could be read.
+// what could be read. Whether one may delete at all is decided by the policy of package accounts.
 func (all Operators) CheckDeletion(token []byte) (Deletion, error) {
 	claims, err := jwt.DecodeGeneric(string(token))
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 
 // Explain adds to an error about a JWT what is wrong in plain words, and what to do, as far as that
 // can be told. The words of err come first: people look for them. token is without the space around
-// it. Of what it says, only kinds, numbers and single characters are repeated.
+// it. Of what it says, only kinds, numbers and single characters are repeated. The result wraps
+// err. It is called for refusals only, so it may take its time.
 func Explain(token []byte, err error) error {
 	if member, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return badMember(member)
@@ -31,7 +32,8 @@ func Explain(token []byte, err error) error {
 	return err
 }
 
-// badMember tells of a member of the claims whose value is of the wrong kind.
+// badMember tells of a member of the claims whose value is of the wrong kind. Example: "exp is
+// string: it must be a whole number, the seconds since 1970".
 func badMember(e *json.UnmarshalTypeError) error {
 	name := e.Field[strings.LastIndexByte(e.Field, '.')+1:]
 	value := e.Value[:min(len(e.Value), 40)]
@@ -47,7 +49,7 @@ func badMember(e *json.UnmarshalTypeError) error {
 // beginning is how a text begins that is no JWT, and what that text is.
 type beginning struct{ with, hint string }
 
-// beginnings has the mistakes that the first bytes show.
+// beginnings has the mistakes that the first bytes show. The first that fits counts.
 var beginnings = []beginning{
 	{"\x1f\x8b", "it is compressed with gzip: send it as it is"},
 	{"\x28\xb5\x2f\xfd", "it is compressed with zstd: send it as it is"},
@@ -66,7 +68,8 @@ const textManyJWTs = "there are %d JWTs in it: put each into a file or a request
 
 const textUTF16 = "it is UTF-16, as PowerShell writes a file: save it as ASCII"
 
-// explainText tells what a text is that is no JWT, "" if it looks like one.
+// explainText tells what a text is that is no JWT, "" if it looks like one. The order goes from
+// what is certain to what is likely.
 func explainText(text []byte, _ error) string {
 	if len(text) == 0 {
 		return "it is empty: send the JWT, for instance with curl --data-binary @account.jwt"
@@ -98,7 +101,7 @@ func explainText(text []byte, _ error) string {
 	return explainBytes(text)
 }
 
-// explainBytes tells of bytes that no JWT has.
+// explainBytes tells of bytes that no JWT has. Bytes are counted from 0.
 func explainBytes(text []byte) string {
 	jwts := 0
 	for word := range bytes.FieldsSeq(text) {
@@ -122,7 +125,7 @@ func explainBytes(text []byte) string {
 	return ""
 }
 
-// explainParts tells which part of a JWT can't be decoded.
+// explainParts tells which part of a JWT can't be decoded. The parts are looked at in their order.
 func explainParts(token []byte, _ error) string {
 	if dots := bytes.Count(token, []byte{'.'}); dots != 2 {
 		return fmt.Sprintf("a JWT has three parts with dots between, and this has %d: it may be "+
@@ -162,7 +165,8 @@ var kinds = map[jwt.ClaimType]string{
 	jwt.ActivationClaim: "it is an activation token: POST it to /jwt/v1/activations",
 }
 
-// explainKind tells what a JWT is, or why err says that it is not good, if it can be decoded.
+// explainKind tells what a JWT is, or why err says that it is not good, if it can be decoded. Texts
+// of err are those of the library, which has no values for them.
 func explainKind(token []byte, err error) string {
 	parts := bytes.Split(token, []byte{'.'})
 	var h jwt.Header

@@ -7,17 +7,19 @@ import (
 )
 
 // KeyLength is the length of a public key, and of the hash of an activation token with its padding,
-// in characters.
+// in characters. A key is base32 of a byte for the kind, 32 bytes, and a checksum of 2 bytes: 35
+// bytes are 56 characters.
 const KeyLength = 56
 
 // hashPadding ends every hash: 32 bytes in base32 are 52 characters.
 const hashPadding = "===="
 
 // IsAccountKey reports whether key is a public account key in its one spelling. nkeys alone accepts
-// line breaks.
+// line breaks. Its checksum is looked at, which costs about a microsecond.
 func IsAccountKey(key string) bool { return isKey(key) && nkeys.IsValidPublicAccountKey(key) }
 
-// IsOperatorKey reports whether key is a public operator key in its one spelling.
+// IsOperatorKey reports whether key is a public operator key in its one spelling. Signing keys of
+// an operator are such keys too.
 func IsOperatorKey(key string) bool { return isKey(key) && nkeys.IsValidPublicOperatorKey(key) }
 
 // IsServerKey reports whether key is the public key of a nats-server's process in its one spelling.
@@ -29,7 +31,8 @@ func IsServerKey(key string) bool { return isKey(key) && nkeys.IsValidPublicServ
 func LooksLikeAccountKey(key string) bool { return isKey(key) && key[0] == 'A' }
 
 // IsActivationHash reports whether text can be the hash of an activation token: base32 with its
-// padding. Such a text is safe in a path and in a subject.
+// padding. Such a text is safe in a path and in a subject. Such a hash is the SHA-256 of issuer,
+// account and subject.
 func IsActivationHash(text string) bool {
 	digits, padded := strings.CutSuffix(text, hashPadding)
 	return padded && len(text) == KeyLength && IsBase32(digits)

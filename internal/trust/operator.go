@@ -21,7 +21,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// Operator is a trusted operator. It is never changed after Parse.
+// Operator is a trusted operator. It is never changed after Parse. It may be read from any
+// goroutine.
 type Operator struct {
 	Key           string // public key, O…
 	Name          string
@@ -42,7 +43,8 @@ var (
 )
 
 // Parse reads an operator JWT, bare or between BEGIN and END lines. The JWT must be consistent in
-// itself. Whether it has expired is for the caller to judge.
+// itself. Whether it has expired is for the caller to judge. A private key in text is an error, so
+// that it is never served.
 func Parse(text []byte) (*Operator, error) {
 	token, claims, err := parseFile[*jwt.OperatorClaims](text, ErrNotOperator)
 	if err != nil {
@@ -70,7 +72,7 @@ func Parse(text []byte) (*Operator, error) {
 }
 
 // Token is the operator JWT as it is served. The text of a bare file is served verbatim, as the
-// original does; of a decorated file only the JWT is served.
+// original does; of a decorated file only the JWT is served. The caller must not change it.
 func (o *Operator) Token() []byte { return o.token }
 
 // Signers returns the public keys that may sign accounts, sorted.
@@ -88,7 +90,7 @@ func (o *Operator) trusts(key string) bool {
 
 // parseFile reads a file with a JWT, bare or between BEGIN and END lines, and checks the JWT's own
 // signature. It returns what is served of the file. A JWT of another kind gives the error
-// otherKind.
+// otherKind. C is the type of the claims that are wanted.
 func parseFile[C jwt.Claims](text []byte, otherKind error) (served []byte, claims C, err error) {
 	token, err := Bare(text)
 	switch {

@@ -8,11 +8,13 @@ import (
 )
 
 // Operators are the operators that are trusted, each with its own keys. Without any, no key is
-// trusted. They are never changed.
+// trusted. They are never changed. There are several while accounts move from one operator to
+// another.
 type Operators []*Operator
 
 // Trusts reports whether an account JWT of this issuer counts. nats-server refuses a JWT signed by
 // the identity key of an operator that requires signing keys, so that key is not trusted then.
+// issuer may be any text.
 func (all Operators) Trusts(issuer string) bool {
 	return slices.ContainsFunc(all, func(o *Operator) bool { return o.trusts(issuer) })
 }
@@ -24,7 +26,8 @@ func (all Operators) RequireSigningKey(issuer string) bool {
 	return slices.ContainsFunc(all, isKey) && !all.Trusts(issuer)
 }
 
-// checkIssuer returns why a JWT of this issuer does not count, nil if it does.
+// checkIssuer returns why a JWT of this issuer does not count, nil if it does. The error names
+// public keys only.
 func (all Operators) checkIssuer(issuer string) error {
 	switch {
 	case all.Trusts(issuer):
@@ -50,7 +53,8 @@ func (all Operators) each(key func(*Operator) string) (keys []string) {
 	return keys
 }
 
-// Signers returns the public keys that may sign accounts, sorted.
+// Signers returns the public keys that may sign accounts, sorted. Two lists that are equal trust
+// the same JWTs.
 func (all Operators) Signers() (keys []string) {
 	for _, o := range all {
 		keys = slices.AppendSeq(keys, maps.Keys(o.signers))

@@ -9,7 +9,8 @@ import (
 )
 
 // secretFields names the claims of an operator that hold a password, by their JSON names. nsc
-// writes the URLs that it is given into the JWT, as they are. It returns nil if there are none.
+// writes the URLs that it is given into the JWT, as they are. It returns nil if there are none. The
+// names are for the line that warns: values are never shown.
 func secretFields(o *jwt.Operator) []string {
 	var fields []string
 	if hasPassword(o.AccountServerURL) {
