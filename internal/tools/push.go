@@ -59,8 +59,8 @@ func (c *Client) Push(ctx context.Context, p Push) (status int, text string, err
 }
 
 // DryRun asks what a push would do. text is what the server sends, as JSON. The error is
-// ErrNoDryRun, what the server says instead of an answer, or that no answer came. Its answer is 200
-// also for a push that would be refused: Verdict says so.
+// ErrNoDryRun, what the server says instead of an answer, or that no answer came. The status of the
+// answer is that of the push, so any status may have an answer.
 func (c *Client) DryRun(
 	ctx context.Context, p Push,
 ) (answer *dryrun.Answer, text string, err error) {
