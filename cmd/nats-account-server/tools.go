@@ -198,28 +198,17 @@ func exportCommand() command {
 				if err != nil {
 					return fails(err)
 				}
-				if *pack {
-					return exportPack(ctx, source, operands[1])
-				}
 				p := progressOf(source)
+				switch {
+				case *pack && operands[1] == "-":
+					return exported(tools.ExportPack(ctx, source, os.Stdout, p))
+				case *pack:
+					return exported(tools.ExportPackFile(ctx, source, operands[1], p))
+				}
 				return exported(tools.Export(ctx, source, operands[1], *sharded, p))
 			}
 		},
 	}
-}
-
-// exportPack is the command export with --pack. The file is synced before it is said to be written.
-// One that ended early stays, and is no backup.
-func exportPack(ctx context.Context, source tools.Source, target string) int {
-	if target == "-" {
-		return exported(tools.ExportPack(ctx, source, os.Stdout, progressOf(source)))
-	}
-	f, err := os.Create(target)
-	if err != nil {
-		return fails(err)
-	}
-	done, err := tools.ExportPack(ctx, source, f, progressOf(source))
-	return exported(done, cmp.Or(err, f.Sync(), f.Close()))
 }
 
 // exported prints what an export has done, and returns the exit code. It prints to standard error:

@@ -3,6 +3,7 @@ package tools
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -107,7 +108,10 @@ func (x *exporter) replace(e Entry) (isSame bool, err, failed error) {
 	if isSame, err = x.isThere(name, e); err != nil || isSame {
 		return isSame, err, nil
 	}
-	return false, nil, replaceFile(x.path(name), append(bytes.Clone(e.JWT), '\n'))
+	return false, nil, replaceFile(x.path(name), func(w io.Writer) error {
+		_, err := w.Write(append(bytes.Clone(e.JWT), '\n'))
+		return err
+	})
 }
 
 // isThere reports whether the same JWT is there. A newer one is an error, and so is a file that
@@ -143,7 +147,7 @@ func (x *exporter) path(name string) string {
 // replaceFile writes a file, synced before it gets its name. A reader sees the old content or the
 // new one. Its mode is 0644: a JWT is public. A temp file that a kill left behind is not removed
 // later.
-func replaceFile(path string, content []byte) error {
+func replaceFile(path string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -152,7 +156,7 @@ func replaceFile(path string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	err = write(f)
 	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
@@ -161,6 +165,29 @@ func replaceFile(path string, content []byte) error {
 		_ = os.Remove(f.Name())
 	}
 	return err
+}
+
+// ExportPackFile is ExportPack into a file, which is replaced when the pack is complete. Until then
+// the one before it stays, which may be the Source. What is no file, such as a pipe, is written to.
+func ExportPackFile(
+	ctx context.Context, from Source, path string, p *Progress,
+) (done Exported, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return done, err
+		}
+		done, err = ExportPack(ctx, from, f, p)
+		return done, cmp.Or(err, f.Close())
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // the link stays one
+	}
+	err = replaceFile(path, func(w io.Writer) (err error) {
+		done, err = ExportPack(ctx, from, w, p)
+		return err
+	})
+	return done, err
 }
 
 // ExportPack writes every JWT of a Source as a line of a pack. An account that has several JWTs has

@@ -2,6 +2,10 @@ package tools_test
 
 import (
 	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -69,5 +73,61 @@ func TestAnExportWritesTheNewestOfSeveralJWTs(t *testing.T) {
 		if !bytes.Equal(bytes.TrimSpace(got), token) {
 			t.Errorf("%s: an older JWT has replaced the newest", id)
 		}
+	}
+}
+
+// endingSource ends with an error behind its entries, as one whose server goes away.
+type endingSource struct {
+	tools.Source
+	err error
+}
+
+func (s endingSource) Each(ctx context.Context, do func(tools.Entry) error) error {
+	return cmp.Or(s.Source.Each(ctx, do), s.err)
+}
+
+// A pack gets its name when it is complete: one that ends early would be taken for a backup, and has
+// replaced the one before it.
+func TestAPackThatEndsEarlyReplacesNone(t *testing.T) {
+	t.Parallel()
+	op, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
+	dir := t.TempDir()
+	jwttest.File(t, dir, a.ID+".jwt", op.Account(t, a))
+	source, err := tools.Open(dir, tools.Access{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "accounts.pack")
+	export := func(from tools.Source) error {
+		_, err := tools.ExportPackFile(t.Context(), from, to, &tools.Progress{})
+		return err
+	}
+	lost := errors.New("connection lost")
+	if err := export(endingSource{source, lost}); !errors.Is(err, lost) {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a pack that is not complete has its name: %v", err)
+	}
+	if err := export(source); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(to)
+	if err != nil || len(whole) == 0 {
+		t.Fatalf("%q, %v", whole, err)
+	}
+	if err := export(endingSource{source, lost}); !errors.Is(err, lost) {
+		t.Errorf("the error is %v", err)
+	}
+	// The pack may be the source as well.
+	itself, err := tools.Open(to, tools.Access{})
+	if err != nil || export(itself) != nil {
+		t.Errorf("the pack can't be exported to itself: %v", err)
+	}
+	if got, _ := os.ReadFile(to); !bytes.Equal(got, whole) {
+		t.Errorf("the pack was %q and is %q", whole, got)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(to)); len(left) != 1 {
+		t.Errorf("there is %v", left)
 	}
 }
