@@ -13,7 +13,7 @@ import (
 
 // GetLocal returns the JWT of an account that this server has, verified: it decodes, it is the
 // account's, and the operator signed it. It may have expired. The error is ErrNotFound, or wraps
-// ErrUnreadable or ErrDamaged.
+// ErrUnreadable or ErrDamaged. It asks no other server, and takes as long as the disk.
 func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 	stored, err := r.load(key)
 	if r.Unsaved == nil {
@@ -35,7 +35,7 @@ func (r *Registry) GetLocal(ctx context.Context, key string) (*Account, error) {
 }
 
 // find returns the newest JWT of a source that is the account's. Otherwise the error is that of the
-// source. A JWT that is refused counts as none.
+// source. A JWT that is refused counts as none. s gives the JWTs that it has one by one.
 func (r *Registry) find(ctx context.Context, s Source, key string) (newest *Account, err error) {
 	var refused error
 	err = s.Find(ctx, key, func(token []byte) error {
@@ -51,7 +51,8 @@ func (r *Registry) find(ctx context.Context, s Source, key string) (newest *Acco
 	return newest, err
 }
 
-// isNewer compares two JWTs of different servers.
+// isNewer compares two JWTs of different servers. It is the rule between servers, of which all must
+// choose the same one.
 func (a *Account) isNewer(than *Account) bool {
 	floor := jwtstore.Floor{IssuedAt: than.IssuedAt, Hash: than.Hash}
 	return CheckFloor(a, floor, Origin{Peer: true}, false) == nil
@@ -85,7 +86,7 @@ func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 }
 
 // miss asks other servers for an account, once for all that want to know at the same time. primary
-// may be nil.
+// may be nil. A caller waits for a second at most.
 func (r *Registry) miss(
 	ctx context.Context, key string, primary Primary, askPeers bool,
 ) (*Account, error) {
@@ -160,7 +161,8 @@ func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (*Ac
 // FromPrimary is where the answers of a primary come from.
 var FromPrimary = Origin{Kind: KindPrimary, Peer: true}
 
-// AnswerFuncs are the functions with which a registry takes the answers of a primary.
+// AnswerFuncs are the functions with which a registry takes the answers of a primary. T is
+// *Account, or what an activation token is to its registry.
 type AnswerFuncs[T comparable] struct {
 	Put    func(token []byte) (T, error) // stores an answer; the zero T if it is stored already
 	Stored func() (T, error)             // what is stored
@@ -168,7 +170,8 @@ type AnswerFuncs[T comparable] struct {
 }
 
 // AskPrimary asks the primary for a JWT and stores the answer. If that can't be done, the answer is
-// served as long as it is verified. The result is that of Registry.Refresh.
+// served as long as it is verified. The result is that of Registry.Refresh. It is shared by both
+// registries.
 func AskPrimary[T comparable](
 	ctx context.Context, key string, primary Source, r AnswerFuncs[T],
 ) (a T, err error) {
@@ -220,7 +223,7 @@ func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 }
 
 // Verify judges a JWT that another server has for an account, and stores nothing. It may have
-// expired, but may not be older than what was accepted before.
+// expired, but may not be older than what was accepted before. The signature is checked each time.
 func (r *Registry) Verify(key string, token []byte) (*Account, error) {
 	o := newOffer(key, token, Origin{Peer: true}, r.trust.Load())
 	err := o.bad

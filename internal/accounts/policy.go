@@ -21,7 +21,8 @@ import (
 // would block its account.
 const maxAhead = 5 * time.Minute
 
-// policy has the rules that depend on the configuration. It does no I/O.
+// policy has the rules that depend on the configuration. It does no I/O. It is not changed after
+// New.
 type policy struct {
 	allowOlder, readOnly bool // as in Options
 	now                  func() time.Time
@@ -50,7 +51,7 @@ func (o Origin) isLenient() bool { return o.File || o.ByRevision() }
 // about it.
 func (o Origin) ByRevision() bool { return o.Kind == KindKV && !o.ByHand }
 
-// offer is a JWT that Put decides about.
+// offer is a JWT that Put decides about. One goroutine uses it, for one Put.
 type offer struct {
 	// Key is what it was put for, JWT has nothing around it. The head is what the JWT says, see
 	// read. There is no ETag yet.
@@ -69,7 +70,8 @@ type offer struct {
 }
 
 // newOffer is an offer about which nothing is known yet. token may have space around it, or the
-// lines BEGIN and END. Of a text with a private key in it nothing is kept.
+// lines BEGIN and END. Of a text with a private key in it nothing is kept. token is not changed,
+// and a part of it is kept.
 func newOffer(key string, token []byte, from Origin, t *Trust) *offer {
 	token, err := trust.Bare(token)
 	account := Account{Key: key, JWT: token, Hash: sha256.Sum256(token)}
@@ -90,7 +92,7 @@ func (o *offer) read() error {
 	return o.bad
 }
 
-// verify checks the signature, once. The head must have been read.
+// verify checks the signature, once. The head must have been read. It costs some 100 µs.
 func (o *offer) verify() (err error) {
 	if o.claims == nil {
 		if o.claims, err = trust.Verify(o.JWT, o.Head); err != nil {
@@ -100,7 +102,7 @@ func (o *offer) verify() (err error) {
 	return nil
 }
 
-// current is what an offer would replace.
+// current is what an offer would replace. It is read under the account's lock.
 type current struct {
 	stored    *Account   // nil: nothing is stored; of a damaged JWT only JWT and Hash are known
 	served    *Account   // stored, if it is servable; nil otherwise
@@ -110,6 +112,7 @@ type current struct {
 }
 
 // inspect judges an offer by what it says: it needs neither what is stored nor a signature check.
+// The first rule that refuses it is the error: see inspections in rules.go.
 func (p *policy) inspect(o *offer) error { return p.first(inspections, o) }
 
 // checkHead refuses what is no account JWT.
@@ -120,7 +123,7 @@ func checkHead(_ *policy, o *offer) error {
 	return nil
 }
 
-// checkAccount refuses the JWT of another account.
+// checkAccount refuses the JWT of another account. Key is the part of the path or subject.
 func checkAccount(_ *policy, o *offer) error {
 	switch {
 	case o.Subject != o.Key && trust.IsAccountKey(o.Subject) && trust.IsAccountKey(o.Key):
@@ -155,7 +158,7 @@ func checkSize(p *policy, o *offer) error {
 }
 
 // checkAhead refuses an iat that is too far ahead of the clock. The clock of the server that has
-// written a revision of the bucket counts.
+// written a revision of the bucket counts. The error is a *FutureError, answered with 400.
 func checkAhead(p *policy, o *offer) error {
 	if o.from.ByRevision() {
 		return nil
@@ -186,7 +189,8 @@ func checkIssuer(_ *policy, o *offer) error {
 }
 
 // decide returns why an offer that inspect has passed may not replace what is stored, nil if it
-// may. errSame means that there is nothing to do.
+// may. errSame means that there is nothing to do. The rules are decisions in rules.go, in their
+// order. It runs under the account's lock.
 func (p *policy) decide(o *offer) error { return p.first(decisions, o) }
 
 // checkSame returns errSame for what is stored already. What has expired since gets the refusal.
@@ -259,7 +263,8 @@ func checkClaims(_ *policy, o *offer) error {
 func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 
 // checkNewer returns an error if an offer would take the account back to an older version, or if it
-// was deleted. A file brings back what was deleted.
+// was deleted. A file brings back what was deleted. The errors are *OlderError, *DeletedError,
+// ErrLesser and ErrReplaced.
 func checkNewer(p *policy, o *offer) error {
 	if o.from.ByRevision() {
 		return nil
@@ -296,7 +301,8 @@ func (p *policy) compareIndex(o *offer, known jwtstore.Version) error {
 // The rules below hold for activation tokens too.
 
 // CheckFloor returns why a JWT may not come after the newest version that was ever accepted: an
-// *OlderError, ErrLesser or ErrReplaced. allowed is whether a client may go back.
+// *OlderError, ErrLesser or ErrReplaced. allowed is whether a client may go back. floor is zero if
+// none was accepted, and any JWT may follow.
 func CheckFloor(offered *Account, floor jwtstore.Floor, from Origin, allowed bool) error {
 	switch {
 	case offered.IssuedAt > floor.IssuedAt, offered.Hash == floor.Hash, allowed && !from.Peer:
@@ -314,7 +320,7 @@ func CheckFloor(offered *Account, floor jwtstore.Floor, from Origin, allowed boo
 
 // RaiseFloor returns the floor after a JWT was found in the store that may be newer than what the
 // index knows: it was put there by hand, or the index is new. One that was too far ahead of the
-// clock when it was written does not count.
+// clock when it was written does not count. stamp says when the file was written.
 func RaiseFloor(
 	floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now time.Time,
 ) jwtstore.Floor {
@@ -332,6 +338,7 @@ func RaiseFloor(
 // Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it,
 // or a JWT than the one that was deleted. It does not matter whether the operator is trusted any
 // more. A JWT that no operator signed is never the newer one, and any other JWT is newer than it.
+// It is for two files of one account, where the index knows neither.
 func Newer(key string, a, b []byte) bool {
 	if isTombstone(a) {
 		later, earlier := readTombstone(a), readTombstone(b)
@@ -349,7 +356,7 @@ func Newer(key string, a, b []byte) bool {
 	return err != nil || newer.IssuedAt > older.IssuedAt
 }
 
-// CheckEpoch refuses an iat below zero.
+// CheckEpoch refuses an iat below zero. issuedAt is in Unix seconds.
 func CheckEpoch(issuedAt int64) error {
 	if issuedAt >= 0 {
 		return nil
@@ -370,7 +377,7 @@ func CheckAhead(issuedAt int64, now time.Time) error {
 func isAhead(issuedAt int64, now time.Time) bool { return issuedAt > now.Add(maxAhead).Unix() }
 
 // CheckSize refuses a JWT that can't be announced. limit is in bytes; 0 means no limit. The error
-// is a *TooLargeError.
+// is a *TooLargeError. The limit is max_payload of the nats-servers.
 func CheckSize(token []byte, limit int) error {
 	if limit <= 0 || len(token) <= limit {
 		return nil
@@ -388,7 +395,8 @@ func Validate(claims jwt.Claims) error {
 	return blocked(claims.Claims(), &found)
 }
 
-// blocked is the error with every issue that was found.
+// blocked is the error with every issue that was found. Dates are added, since the library's texts
+// have none.
 func blocked(claims *jwt.ClaimsData, found *jwt.ValidationResults) *BlockedError {
 	e := &BlockedError{}
 	for _, issue := range found.Issues {

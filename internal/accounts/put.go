@@ -20,7 +20,7 @@ const restInterval = 5 * time.Second
 // errSame ends a commit that has nothing to do: these claims are stored already.
 var errSame = errors.New("the same JWT is stored")
 
-// Result is what Put did.
+// Result is what Put did. Receipt.Wait is how a client waits for nats-servers.
 type Result struct {
 	Account *Account // the JWT that was put; nil if it was stored already and was not posted
 	Changed bool     // the JWT is stored now, and was not before
@@ -45,7 +45,8 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 }
 
 // PutIf is Put for a JWT that is meant for a state of the account: the error is a *ChangedError if
-// the account is in another one when the JWT would be stored.
+// the account is in another one when the JWT would be stored. The zero Precondition holds for any
+// state.
 func (r *Registry) PutIf(
 	ctx context.Context, key string, token []byte, from Origin, only Precondition,
 ) (Result, error) {
@@ -82,7 +83,8 @@ func isAboutJWT(err error) bool {
 		!errors.Is(err, ErrAudit)
 }
 
-// commit stores an offer, if inspect had nothing against it and the policy decides so.
+// commit stores an offer, if inspect had nothing against it and the policy decides so. The function
+// that Committer.Put calls runs under the account's lock, and must not wait.
 func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Result, error) {
 	if inspected != nil {
 		return Result{}, r.refuse(o, inspected)
@@ -104,7 +106,7 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 }
 
 // allow asks the policy with what is stored. The trust may have changed since the offer was
-// inspected.
+// inspected. now is what the store has at this moment. The error refuses the commit.
 func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 	if t := r.trust.Load(); t != o.trust {
 		o.trust = t
@@ -122,8 +124,8 @@ func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 	return err
 }
 
-// recordCommitted records an offer that is on stable storage now, and has it announced.
-// The error is an ErrAudit.
+// recordCommitted records an offer that is on stable storage now, and has it announced. The error
+// is an ErrAudit. seq is the number of the change in the journal.
 func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	event := o.event(Accepted)
 	result := Result{Account: r.recordStored(o, seq), Changed: true, Warning: o.warning}
@@ -154,7 +156,8 @@ func (r *Registry) logUpdated(o *offer) {
 		logging.Quote(o.ID, maxErrorBytes)))
 }
 
-// unchanged answers for a JWT that is stored already. One that was posted is announced again.
+// unchanged answers for a JWT that is stored already. One that was posted is announced again. The
+// answer to a client is a Result without Changed.
 func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
 	if !o.from.isPosted() {
 		return Result{}, nil

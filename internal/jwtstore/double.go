@@ -26,7 +26,8 @@ type double struct {
 	other     string
 }
 
-// doubles are those that are not settled. The methods may be called from any goroutine.
+// doubles are those that are not settled. The methods may be called from any goroutine. There are
+// none, as a rule, so readers pay one atomic load.
 type doubles struct {
 	mu  sync.RWMutex      // guards what follows
 	all map[string]double // by preferred
@@ -84,7 +85,7 @@ func (d *doubles) list() []double {
 // tokenShard is the shard of the activation tokens: their hashes end in these two characters.
 const tokenShard = "=="
 
-// findDoubles looks for doubles. It reads names only.
+// findDoubles looks for doubles. It reads names only. It is called before the store is used.
 func (d *directory) findDoubles() {
 	for dir, e := range d.entries(d.other) {
 		if x, is := d.doubleOf(dir, e); is {
@@ -110,7 +111,8 @@ func (d *directory) doubleOf(dir string, e fs.DirEntry) (x double, is bool) {
 }
 
 // settleDoubles leaves the newer file of each double. It returns how many are left, and why the
-// first is. ensure is asked whether the directory may be written to.
+// first is. ensure is asked whether the directory may be written to. With an error of ensure
+// nothing is written.
 func (d *directory) settleDoubles(ensure func() error) (left int, err error) {
 	all := d.doubles.list()
 	if len(all) == 0 {
@@ -174,7 +176,8 @@ func (d *directory) isNewer(key string, inOther, inPreferred []byte) bool {
 	return hashOf(inOther) == d.known(key) && !d.newer(key, inPreferred, inOther)
 }
 
-// removeOlder removes a file once the newer one is durable.
+// removeOlder removes a file once the newer one is durable. newer is the path of the one that
+// stays.
 func removeOlder(older, newer string) error {
 	if err := makeDurable(newer); err != nil {
 		return err

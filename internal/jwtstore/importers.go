@@ -69,7 +69,7 @@ const (
 
 // sourceFilters are Bloom filters: for each group of accounts, from which others they may import. A
 // source that was removed stays in its filter. They take 4 MB at most, however many accounts there
-// are.
+// are. A filter may say yes in vain: the entries of the group decide.
 type sourceFilters struct {
 	seed    maphash.Seed
 	byGroup map[string]*[filterBits / 64]uint64
@@ -113,7 +113,8 @@ func (f *sourceFilters) bits(source string) iter.Seq[uint64] {
 	}
 }
 
-// mayHave reports whether a group may have an account that imports from source.
+// mayHave reports whether a group may have an account that imports from source. The group must have
+// a filter.
 func (f *sourceFilters) mayHave(group, source string) bool {
 	for bit := range f.bits(source) {
 		if f.byGroup[group][bit/64]&(1<<(bit%64)) == 0 {
@@ -147,7 +148,8 @@ func (f *importerFilters) group(group string, want func(value []byte) bool) iter
 	}
 }
 
-// groupsOf returns the groups that may have an account which imports from source, in order.
+// groupsOf returns the groups that may have an account which imports from source, in order. Without
+// sources there is none.
 func (f *importerFilters) groupsOf(source string) (groups []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -19,16 +19,17 @@ var errNoVersion = errors.New("not a version of an account")
 
 // append appends the entry to b.
 //
-//	flags      1 byte, see above
-//	seq        uvarint
-//	stamp      4 varints, if it is stored
-//	hash       32 bytes
-//	issued at  varint
-//	expires    varint
-//	mark       8 bytes
-//	floor      hash and issue time, unless they are those above
-//	replaced   length and bytes
-//	summary    see Summary.append, unless it is empty
+//		flags      1 byte, see above
+//		seq        uvarint
+//		stamp      4 varints, if it is stored
+//		hash       32 bytes
+//		issued at  varint
+//		expires    varint
+//		mark       8 bytes
+//		floor      hash and issue time, unless they are those above
+//		replaced   length and bytes
+//		summary    see Summary.append, unless it is empty
+//	 Numbers are as in encoding/binary.
 func (e indexEntry) append(b []byte) []byte {
 	flags := flagIf(e.Servable, versionServable) | flagIf(e.Stored(), versionStored) |
 		flagIf(e.Floor.Hash == e.Hash && e.Floor.IssuedAt == e.IssuedAt, versionIsFloor) |
@@ -64,6 +65,7 @@ func appendIssue(b []byte, hash Hash, issuedAt int64) []byte {
 }
 
 // decodeEntry is the inverse of append. Earlier versions of this program have written no summaries.
+// e has no part of b.
 func decodeEntry(b []byte) (e indexEntry, err error) {
 	d := decoder{rest: b}
 	flags := d.bytes(1)[0]
@@ -94,7 +96,7 @@ func (d *decoder) issue() (hash Hash, issuedAt int64) {
 	return Hash(d.bytes(len(hash))), d.varint()
 }
 
-// bytes takes n bytes; zeros if they are not there.
+// bytes takes n bytes; zeros if they are not there. The result is a part of what is decoded.
 func (d *decoder) bytes(n int) []byte {
 	if len(d.rest) < n {
 		d.bad, d.rest = true, nil

@@ -60,7 +60,8 @@ var renamesOpenFiles = runtime.GOOS != "windows"
 
 // openIndexFile opens the file. It makes it, without values and without a note, if it is not there.
 // One that can't be written to can be read; each put tries again. The error wraps errIndexDamaged
-// if removing the file would help.
+// if removing the file would help. The caller closes it. It is ErrLocked if another process has it
+// open.
 func openIndexFile(path string) (*indexFile, error) {
 	f := &indexFile{path: path}
 	c, err := f.open(path)
@@ -113,7 +114,8 @@ func (f *indexFile) open(path string) (*indexContent, error) {
 	return c, nil
 }
 
-// isThere reports whether the file is at its path. It is not if it was removed.
+// isThere reports whether the file is at its path. It is not if it was removed. After an error of
+// the file it reports false.
 func (f *indexFile) isThere() (there bool) {
 	_ = f.read(func(c *indexContent) error {
 		info, err := c.file.Stat()
@@ -123,7 +125,7 @@ func (f *indexFile) isThere() (there bool) {
 	return there
 }
 
-// get returns the value of a key; nil if there is none.
+// get returns the value of a key; nil if there is none. The value is the caller's own.
 func (f *indexFile) get(key string) (value []byte, err error) {
 	err = f.read(func(c *indexContent) error {
 		v, err := c.get(key)
@@ -142,7 +144,8 @@ func (f *indexFile) note() (note []byte, err error) {
 	return note, err
 }
 
-// filter says what of an index file is wanted. A func that is nil wants all.
+// filter says what of an index file is wanted. A func that is nil wants all. Both may say yes to
+// what is not wanted: they look at encoded values.
 type filter struct {
 	// block is asked of a block of keys and values. If it says no, none in the block is wanted.
 	block func(content []byte) bool
@@ -151,7 +154,7 @@ type filter struct {
 
 // scan returns up to max keys after a key, and their values, by key. "" is before all of them. A
 // value that is not wanted is nil. Of the keys in a block that is not wanted, all but the first are
-// left out.
+// left out. The slices are the caller's own.
 func (f *indexFile) scan(
 	after string, max int, want filter,
 ) (keys []string, values [][]byte, err error) {
@@ -175,7 +178,8 @@ func (f *indexFile) scan(
 	return keys, values, nil
 }
 
-// read calls do with the content. What do returns is damage or nil.
+// read calls do with the content. What do returns is damage or nil. do must not keep anything of
+// the content.
 func (f *indexFile) read(do func(*indexContent) error) error {
 	f.mu.RLock()
 	c, err := f.content, f.err
@@ -204,7 +208,8 @@ func (f *indexFile) noteDamage(err error) error {
 }
 
 // put stores values, which are not nil, and the note in one durable step. After an error that is
-// not errIndexDamaged the file is as it was before, and may be written to again.
+// not errIndexDamaged the file is as it was before, and may be written to again. values may be
+// empty: then only the note changes.
 func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -289,7 +294,8 @@ func (f *indexFile) use(c *indexContent) {
 }
 
 // merge merges table and log into a new file. If it fails, on a full disk for instance, the old one
-// will do for some more puts. f.writing must be held.
+// will do for some more puts. f.writing must be held. It takes as long as all values take to be
+// written, and readers go on meanwhile.
 func (f *indexFile) merge() error {
 	err := f.rewrite()
 	f.planMerge()
@@ -354,7 +360,8 @@ func (f *indexFile) replaceClosed(c *indexContent) error {
 	return errors.Join(err, openErr)
 }
 
-// close ends the use of the file, after the put that is on its way.
+// close ends the use of the file, after the put that is on its way. Every later call gives
+// fs.ErrClosed.
 func (f *indexFile) close() error {
 	f.writing.Lock()
 	defer f.writing.Unlock()

@@ -26,7 +26,8 @@ const (
 	maxIndexLog      = 128 << 20 // bytes; a longer one is damage
 )
 
-// appendIndexRecord appends a record that is at this offset of the file with this number.
+// appendIndexRecord appends a record that is at this offset of the file with this number. at is
+// where in the file b will stand.
 func appendIndexRecord(b []byte, number uint64, at int64, content []byte) []byte {
 	length := binary.LittleEndian.AppendUint32(nil, uint32(len(content)))
 	b = append(b, indexRecordMagic...)
@@ -42,7 +43,7 @@ func indexRecordSum(number uint64, at int64, length, content []byte) uint32 {
 }
 
 // parseIndexRecord returns the content of the record that b begins with; ok is false if there is no
-// whole one.
+// whole one. content is a part of b.
 func parseIndexRecord(b []byte, number uint64, at int64) (content []byte, ok bool) {
 	if len(b) < indexRecordHead || string(b[:4]) != indexRecordMagic {
 		return nil, false
@@ -58,7 +59,8 @@ func parseIndexRecord(b []byte, number uint64, at int64) (content []byte, ok boo
 
 // readIndexLog returns the contents of the records in a log, and how long the records are together.
 // What follows them is a put that a crash tore, and that did not succeed. But if there is a whole
-// record later on, the log is damaged.
+// record later on, the log is damaged. log is what stands behind the table, and start where that is
+// in the file.
 func readIndexLog(log []byte, number uint64, start int64) (contents [][]byte, size int, err error) {
 	content, ok := parseIndexRecord(log, number, start)
 	for ; ok; content, ok = parseIndexRecord(log[size:], number, start+int64(size)) {
@@ -76,7 +78,8 @@ func readIndexLog(log []byte, number uint64, start int64) (contents [][]byte, si
 	return contents, size, nil
 }
 
-// encodeIndexPut returns the content of a record.
+// encodeIndexPut returns the content of a record. Keys are in order, so that equal puts have equal
+// bytes.
 func encodeIndexPut(values map[string][]byte, note []byte) []byte {
 	b := appendValue(nil, note)
 	for _, e := range sortedValues(values) {
@@ -98,7 +101,7 @@ func decodeIndexPut(content []byte) (values []keyValue, note []byte, err error) 
 	return values, note, nil
 }
 
-// sortedValues returns values in order.
+// sortedValues returns values in order. The values are not copied.
 func sortedValues(values map[string][]byte) []keyValue {
 	sorted := make([]keyValue, 0, len(values))
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -109,7 +112,7 @@ func sortedValues(values map[string][]byte) []keyValue {
 
 // indexContent is what is in an index file after a put. It never changes. What the log has comes
 // before what the table has, and is in memory, in order: recent, which is short, comes before
-// older.
+// older. Readers use it without a lock, so each put makes another one.
 type indexContent struct {
 	*indexTable
 	older, recent []keyValue
@@ -120,7 +123,8 @@ type indexContent struct {
 // maxRecent bounds recent, which each put copies.
 const maxRecent = 1000
 
-// readIndexContent reads all of a file but the blocks.
+// readIndexContent reads all of a file but the blocks. Only the list of the blocks and the log are
+// in memory then.
 func readIndexContent(file *os.File) (*indexContent, error) {
 	info, err := file.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -145,6 +149,7 @@ func readIndexContent(file *os.File) (*indexContent, error) {
 }
 
 // newIndexContent returns the content of a file with these records in its log, which ends at size.
+// The last record's note counts.
 func newIndexContent(table *indexTable, records [][]byte, size int64) (*indexContent, error) {
 	c := &indexContent{indexTable: table, size: size}
 	latest := map[string][]byte{}
@@ -162,7 +167,7 @@ func newIndexContent(table *indexTable, records [][]byte, size int64) (*indexCon
 	return c, nil
 }
 
-// with returns the content after one more put, whose record has this size.
+// with returns the content after one more put, whose record has this size. c is not changed.
 func (c *indexContent) with(content []byte, size int64) (*indexContent, error) {
 	values, note, err := decodeIndexPut(content)
 	if err != nil {
@@ -181,7 +186,8 @@ func (c *indexContent) with(content []byte, size int64) (*indexContent, error) {
 	return after, nil
 }
 
-// mergeValues returns old and new values in order. The new ones take the place of old ones.
+// mergeValues returns old and new values in order. The new ones take the place of old ones. Both
+// are in order, and neither is changed.
 func mergeValues(old, new []keyValue) []keyValue {
 	merged := make([]keyValue, 0, len(old)+len(new))
 	for _, e := range new {
@@ -195,7 +201,7 @@ func mergeValues(old, new []keyValue) []keyValue {
 	return append(merged, old...)
 }
 
-// findValue returns where a key is or would be.
+// findValue returns where a key is or would be. values is in order.
 func findValue(values []keyValue, key string) (n int, found bool) {
 	return slices.BinarySearchFunc(values, key,
 		func(e keyValue, key string) int { return strings.Compare(e.key, key) })
@@ -207,7 +213,7 @@ func (c *indexContent) from(key string, want func(block []byte) bool) iter.Seq2[
 }
 
 // overlay yields from a key on what all yields, in order, with newer values in the place of its
-// own.
+// own. Both are in order of keys.
 func overlay(
 	all iter.Seq2[keyValue, error], newer []keyValue, key string,
 ) iter.Seq2[keyValue, error] {
@@ -235,7 +241,8 @@ func overlay(
 	}
 }
 
-// get returns the value of a key; nil if there is none.
+// get returns the value of a key; nil if there is none. The newest put counts, so recent is looked
+// at first. The caller must not change the value.
 func (c *indexContent) get(key string) ([]byte, error) {
 	for _, logged := range [][]keyValue{c.recent, c.older} {
 		if n, found := findValue(logged, key); found {

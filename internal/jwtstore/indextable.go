@@ -50,7 +50,7 @@ type indexBlock struct {
 }
 
 // indexHead is the beginning of a file. It is written in little endian without gaps, and a CRC-32C
-// after it.
+// after it. It has 48 bytes, and 52 with its CRC.
 type indexHead struct {
 	Magic    [8]byte
 	Format   uint32
@@ -92,7 +92,7 @@ func damagedIndex(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errIndexDamaged, fmt.Sprintf(format, args...))
 }
 
-// readIndexTable reads the head and the list of a file of this size.
+// readIndexTable reads the head and the list of a file of this size. The blocks are not read.
 func readIndexTable(file *os.File, fileSize int64) (*indexTable, error) {
 	b := make([]byte, indexHeadSize)
 	if _, err := file.ReadAt(b, 0); err != nil {
@@ -121,7 +121,8 @@ func (t *indexTable) close() error {
 	return t.file.Close()
 }
 
-// readList takes the blocks from the list. They follow each other.
+// readList takes the blocks from the list. They follow each other. Their order is that of their
+// first keys.
 func (t *indexTable) readList(list []byte) error {
 	d := decoder{rest: list}
 	for at := int64(indexHeadSize); len(d.rest) > 0; {
@@ -136,7 +137,7 @@ func (t *indexTable) readList(list []byte) error {
 	return nil
 }
 
-// readSummed reads bytes that have this CRC.
+// readSummed reads bytes that have this CRC. size comes from a part that has been checked.
 func readSummed(file io.ReaderAt, at, size int64, sum uint32) ([]byte, error) {
 	b := make([]byte, size)
 	if _, err := file.ReadAt(b, at); err != nil {
@@ -149,7 +150,8 @@ func readSummed(file io.ReaderAt, at, size int64, sum uint32) ([]byte, error) {
 }
 
 // from yields a key, if it is there, and all that follow it, in order. An error is the last. Of a
-// block that is not wanted it yields the first key only, without its value; want nil: all are.
+// block that is not wanted it yields the first key only, without its value; want nil: all are. ""
+// is before all keys.
 func (t *indexTable) from(key string, want func(block []byte) bool) iter.Seq2[keyValue, error] {
 	return func(yield func(keyValue, error) bool) {
 		later := sort.Search(len(t.blocks), func(n int) bool { return t.blocks[n].first > key })
@@ -174,7 +176,7 @@ func (t *indexTable) from(key string, want func(block []byte) bool) iter.Seq2[ke
 	}
 }
 
-// blockReader reads the blocks of a table one after the other.
+// blockReader reads the blocks of a table one after the other. One goroutine uses it, for one walk.
 type blockReader struct {
 	table *indexTable
 	next  int    // the block
@@ -186,7 +188,7 @@ type blockReader struct {
 const readAhead = 64 << 10
 
 // read returns the first key of the next block and what it has, nil if that is not wanted. The
-// error is io.EOF after the last one.
+// error is io.EOF after the last one. content is nil or a value of its own.
 func (r *blockReader) read(want func(block []byte) bool) (first string, content []byte, err error) {
 	if r.next == len(r.table.blocks) {
 		return "", nil, io.EOF
@@ -229,7 +231,8 @@ func (r *blockReader) fill(at int64) error {
 }
 
 // writeIndexFile makes a file with these values, which are in order, and a log that only has the
-// note. The file is durable then, its name is not. If it fails there is no file.
+// note. The file is durable then, its name is not. If it fails there is no file. The head is
+// written last, so that a torn file has none.
 func writeIndexFile(path string, note []byte, values iter.Seq2[keyValue, error]) error {
 	_ = os.Remove(path) // whatever it is
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -260,7 +263,8 @@ func writeIndexFile(path string, note []byte, values iter.Seq2[keyValue, error])
 }
 
 // syncedFile syncs after each maxUnsynced bytes. So the syncs of other files, of the journal for
-// instance, do not wait for many bytes of this one.
+// instance, do not wait for many bytes of this one. The bytes that are left are synced by the
+// caller.
 type syncedFile struct {
 	*os.File
 	unsynced int
@@ -280,7 +284,7 @@ func (f *syncedFile) Write(b []byte) (int, error) {
 }
 
 // writeIndexBlocks writes values in blocks, and returns the list of these and how long they are
-// together.
+// together. A block has one value at least.
 func writeIndexBlocks(
 	w io.Writer, values iter.Seq2[keyValue, error],
 ) (list []byte, size int, err error) {

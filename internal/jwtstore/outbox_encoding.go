@@ -16,6 +16,8 @@ import (
 //	length of the name      uvarint
 //	name
 //	number                  uvarint
+//
+// A journal that has an unknown op is of a later program.
 type event struct {
 	op     byte
 	name   string // of the server, except where the list of ops says something else
@@ -40,7 +42,7 @@ func (e event) append(b []byte) []byte {
 }
 
 // unsaved returns the events that the journal does not know, encoded. recordSaved is to be called
-// when it knows them.
+// when it knows them. The caller must not change them.
 func (o *outboxCore) unsaved() []byte {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -55,6 +57,7 @@ func (o *outboxCore) recordSaved(n int) {
 }
 
 // replay applies what an earlier process wrote by unsaved. It stops at what it does not understand.
+// body is of a record of kindEvents.
 func (o *outboxCore) replay(body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -85,7 +88,8 @@ const changeSize = 76
 //	id
 //	number of accounts with an announcement that was not answered, and of each: key
 //
-// Earlier programs did not write the last parts. What was absent begins anew then.
+// Earlier programs did not write the last parts. What was absent begins anew then. events is how
+// many bytes of unsaved are in it.
 func (o *outboxCore) appendSnapshot(b []byte) (snapshot []byte, events int) {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
@@ -141,7 +145,7 @@ func (p *pendingChanges) append(b []byte, c *pendingChange, servers []*server) [
 }
 
 // restoreOutbox is the inverse of appendSnapshot. It believes nothing: every number is bounded by
-// the bytes that are there.
+// the bytes that are there. An outbox without servers has no positions.
 func restoreOutbox(snapshot []byte) (*Outbox, error) {
 	o, d := newOutbox(false, nil), decoder{rest: snapshot}
 	o.last = d.uvarint()
@@ -232,7 +236,7 @@ func (d *decoder) count() uint64 {
 	return n
 }
 
-// text takes what appendText has written.
+// text takes what appendText has written. It is a copy.
 func (d *decoder) text() string {
 	n := d.count()
 	s := string(d.rest[:n])

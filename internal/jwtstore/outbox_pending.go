@@ -30,7 +30,8 @@ type pendingChanges struct {
 	unusual map[uint64]string // the keys that can't be packed, by sequence number
 }
 
-// pendingChange is a change that is kept, and which servers have acknowledged it.
+// pendingChange is a change that is kept, and which servers have acknowledged it. It has 64 bytes;
+// a field more would cost a million accounts megabytes.
 type pendingChange struct {
 	seq   uint64
 	at    int64         // Unix ns, see Change.At
@@ -57,7 +58,7 @@ const pageSize = 1024
 var maxGaps = 1024
 
 // packedKey is a key of 56 characters in base32, which are 5 bits each. The key of every account
-// is.
+// is. A public key has 56 characters: 35 bytes.
 type packedKey [35]byte
 
 var keyEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
@@ -86,12 +87,13 @@ func newPendingChanges() pendingChanges {
 // count returns how many there are.
 func (p *pendingChanges) count() int { return p.n - p.gaps }
 
-// at returns what is in a place.
+// at returns what is in a place. The pointer holds until changes are added or moved together.
 func (p *pendingChanges) at(place int) *pendingChange {
 	return &p.pages[place/pageSize][place%pageSize]
 }
 
 // keep adds the change of an account that has none. Its sequence number is greater than all others.
+// at is in Unix ns.
 func (p *pendingChanges) keep(seq uint64, at int64, key string) *pendingChange {
 	c := pendingChange{seq: seq, at: at, known: time.Since(p.began), state: isPacked}
 	ok := false
@@ -117,7 +119,7 @@ func (p *pendingChanges) add(c pendingChange) *pendingChange {
 	return p.at(p.n - 1)
 }
 
-// index makes a table that has room for as many changes again.
+// index makes a table that has room for as many changes again. It leaves gaps out.
 func (p *pendingChanges) index() {
 	size := 16
 	for size < 2*p.n {
@@ -131,7 +133,7 @@ func (p *pendingChanges) index() {
 	}
 }
 
-// enter enters a change in the table.
+// enter enters a change in the table. The table has room for it.
 func (p *pendingChanges) enter(place int) {
 	c := p.at(place)
 	i := p.slot(c.key, p.unusual[c.seq])
@@ -159,7 +161,8 @@ func (p *pendingChanges) keyOf(c *pendingChange) string {
 	return c.key.unpack()
 }
 
-// of returns the change of an account; nil if there is none.
+// of returns the change of an account; nil if there is none. The table is searched from the key's
+// slot on, until an empty place.
 func (p *pendingChanges) of(key string) *pendingChange {
 	if len(p.table) == 0 {
 		return nil
@@ -189,12 +192,14 @@ func (p *pendingChanges) numbered(seq uint64) *pendingChange {
 	return nil
 }
 
-// search returns the first place whose number is seq or a later one.
+// search returns the first place whose number is seq or a later one. Places are in the order of
+// numbers, gaps too.
 func (p *pendingChanges) search(seq uint64) int {
 	return sort.Search(p.n, func(place int) bool { return p.at(place).seq >= seq })
 }
 
-// after yields the changes after a sequence number, oldest first.
+// after yields the changes after a sequence number, oldest first. No change may be added or moved
+// meanwhile.
 func (p *pendingChanges) after(seq uint64) iter.Seq[*pendingChange] {
 	return func(yield func(*pendingChange) bool) {
 		for place := p.search(seq + 1); place < p.n; place++ {
@@ -220,7 +225,8 @@ func (p *pendingChanges) drop(c *pendingChange) {
 	p.gaps++
 }
 
-// tidy moves the changes together if there are many gaps.
+// tidy moves the changes together if there are many gaps. So a change is moved as often as a new
+// one is added, on average.
 func (p *pendingChanges) tidy() {
 	if p.gaps <= p.count()+maxGaps && p.count() > 0 {
 		return
@@ -261,7 +267,8 @@ func (p *pendingChanges) forget(s *server, left *knownServers) {
 	p.tidy()
 }
 
-// settle drops a change if some server is known, and none that is known lacks it.
+// settle drops a change if some server is known, and none that is known lacks it. Without known
+// servers a change stays until one is there.
 func (p *pendingChanges) settle(c *pendingChange, servers *knownServers) {
 	if len(servers.byName) > 0 && p.acked.bits[c.acked].Cmp(&servers.slots) == 0 {
 		p.drop(c)
@@ -284,7 +291,8 @@ func (p *pendingChanges) sort() {
 const countSize = 1000
 
 // CountPending returns how many changes are kept, and how many of them each server has not
-// acknowledged. It looks at all of them, some at a time, so others may change them meanwhile.
+// acknowledged. It looks at all of them, some at a time, so others may change them meanwhile. The
+// counts may not fit together exactly.
 func (o *Outbox) CountPending() (all int, byServer map[string]int) {
 	o.mu.RLock()
 	byServer = make(map[string]int, len(o.servers.byName))

@@ -27,9 +27,12 @@ import (
 //
 // The version is what the index gets; format 1 had none.
 //
-// The head has a CRC of its own, so that no length is believed that was not written as one.
+// The head has a CRC of its own, so that no length is believed that was not written as one. In
+// memory it is not changed once it is committed: readers share its body.
 type record struct {
-	kind       recordKind
+	// kind decides what the other fields mean.
+	kind recordKind
+	// flags is 0 or flagQuiet.
 	flags      byte
 	generation uint64
 	seq        uint64
@@ -58,7 +61,7 @@ type recordKind byte
 const (
 	kindSnapshot recordKind = 1 + iota // only the first in a file. seq: of the last change
 	kindPut                            // seq: of the change; body: the JWT
-	kindTouch                          // seq: of the change
+	kindTouch                          // seq: of the change; the stored JWT is announced once more
 	kindMark                           // seq: up to here everything is in its file
 	kindEvents                         // body: what was learned of nats-servers, see event
 	kindDelete                         // seq: of the change; body: the tombstone
@@ -82,7 +85,7 @@ func (r *record) bodySize() int64 {
 	return int64(len(r.body))
 }
 
-// load is Load of an account whose last change this is.
+// load is Load of an account whose last change this is. The caller must not change jwt.
 func (r *record) load(known Stamp) (jwt []byte, now Stamp, err error) {
 	now = CommitStamp(r.seq)
 	switch {
@@ -104,7 +107,8 @@ func (r *record) floorAfter() Floor {
 const maxFollows = 64
 
 // follow adds what a change was allowed to follow after what those were that it supersedes. Of very
-// many the first ones count.
+// many the first ones count. earlier is of the change that this one supersedes before it was
+// flushed.
 func (r *record) follow(earlier hashes) {
 	own := r.follows
 	r.follows = earlier.first(maxFollows)
@@ -123,7 +127,7 @@ func (r *record) followOne(h Hash) {
 // mayFollow reports whether a change was allowed to follow what has this hash.
 func (r *record) mayFollow(h Hash) bool { return r.follows.has(h) }
 
-// padded rounds a size up to a multiple of 8.
+// padded rounds a size up to a multiple of 8. n is not negative.
 func padded(n int) int { return (n + 7) &^ 7 }
 
 // size is how many bytes the record takes in the file.
@@ -133,6 +137,7 @@ func (r *record) size() int {
 }
 
 // append appends the record to b, whose length is a multiple of 8, for a file of this generation.
+// It does not check lengths: Put has bounded the key, the version and the body.
 func (r *record) append(b []byte, generation uint64) []byte {
 	start := len(b)
 	b = append(b, make([]byte, recordHead)...)
@@ -161,7 +166,7 @@ func (r *record) append(b []byte, generation uint64) []byte {
 }
 
 // parseRecord reads the record at the beginning of b; ok is false if there is no whole one. Its
-// body is a part of b.
+// body is a part of b. The CRC of the head is looked at first, so that the lengths can be believed.
 func parseRecord(b []byte) (r record, ok bool) {
 	le := binary.LittleEndian
 	if len(b) < recordHead || string(b[:4]) != magic ||
@@ -205,7 +210,7 @@ const (
 )
 
 // appendFileHead appends the head of a file of this generation, with this count, to b, which is
-// empty.
+// empty. The result has fileHead bytes.
 func appendFileHead(b []byte, generation uint64, count uint32) []byte {
 	head := make([]byte, countAt)
 	copy(head, fileMagic)

@@ -10,18 +10,21 @@ import (
 	"path/filepath"
 )
 
-// replayed is what a journal file says.
+// replayed is what a journal file says. It is what OpenDir begins with. Without a journal all of it
+// is empty.
 type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
 	saves      uint64 // how often the index was saved, at least
 	outbox     *Outbox
 	unflushed  *unflushed
-	changes    uint32   // that were found in the file
-	damage     []string // what was skipped, for people
+	changes    uint32 // that were found in the file
+	// damage is what was skipped, for the log. Acknowledged changes may be among it.
+	damage []string
 }
 
-// readJournal replays the journal of an earlier process. Without one, nothing has happened.
+// readJournal replays the journal of an earlier process. Without one, nothing has happened. The
+// file may be in use by a server that goes on writing to it.
 func readJournal(path string) (*replayed, error) {
 	f, err := openFile(path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -45,7 +48,8 @@ func readJournal(path string) (*replayed, error) {
 	return s, err
 }
 
-// readAll reads a file, in room that has its size at once.
+// readAll reads a file, in room that has its size at once. The journal of a million pending changes
+// has some 75 MB.
 func readAll(f *os.File) ([]byte, error) {
 	var b bytes.Buffer
 	if info, err := f.Stat(); err == nil {
@@ -58,7 +62,8 @@ func readAll(f *os.File) ([]byte, error) {
 // replay reads a journal file. After damage it goes on at the next multiple of 8 at which a record
 // is. So one bad record does not take the later ones with it. What is torn at the end is no damage
 // as such: a crash leaves that, and no client was told that it is stored. But if fewer changes are
-// there than were durable, acknowledged ones are missing.
+// there than were durable, acknowledged ones are missing. data may be empty. An error is that of a
+// newer format only.
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
 	if whole && version > formatVersion {
@@ -84,7 +89,8 @@ func replay(data []byte) (*replayed, error) {
 	return s, nil
 }
 
-// records yields the whole records of data and where they start.
+// records yields the whole records of data and where they start. The body of a record is a part of
+// data.
 func records(data []byte) iter.Seq2[*record, int] {
 	return func(yield func(*record, int) bool) {
 		for at := 0; at < len(data); {
@@ -108,7 +114,7 @@ func records(data []byte) iter.Seq2[*record, int] {
 }
 
 // scan applies every record of the file. Records of other generations are of a file that had these
-// blocks before.
+// blocks before. The zeros behind the last record are room that was reserved.
 func (s *replayed) scan(data []byte) {
 	end := fileHead
 	seen := false
@@ -131,7 +137,8 @@ func (s *replayed) scan(data []byte) {
 	}
 }
 
-// apply applies a whole record. A kind that this program does not know is left out.
+// apply applies a whole record. A kind that this program does not know is left out. A later program
+// may have written other kinds.
 func (s *replayed) apply(r *record) {
 	if r.kind == kindSnapshot || r.kind == kindMark {
 		d := decoder{rest: r.version}
@@ -164,7 +171,7 @@ func (s *replayed) applyChange(r *record) {
 	}
 }
 
-// restore applies a snapshot: the mark and the outbox.
+// restore applies a snapshot: the mark and the outbox. The mark is the first number of the body.
 func (s *replayed) restore(body []byte) {
 	d := decoder{rest: body}
 	mark := d.uvarint()
@@ -179,7 +186,7 @@ func (s *replayed) restore(body []byte) {
 // Journaled returns the changes of the store in dir that are in its journal only, by the name of
 // the account or token: the JWT that is stored, nil if it was removed. It is for programs that read
 // the files of a store, also of one that a server has open or has left in a crash. It changes
-// nothing.
+// nothing. A file that is there counts only if its name is not among them.
 func Journaled(dir string) (map[string][]byte, error) {
 	found, err := readJournal(filepath.Join(dir, journalDir, journalName))
 	if err != nil {

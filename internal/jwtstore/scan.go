@@ -24,7 +24,8 @@ import (
 //
 // A directory that has the Stamp of the last scan has the same files as then. They may have been
 // edited in place since; only a scan of every file finds that. Both find what was put there,
-// renamed to its place or removed.
+// renamed to its place or removed. The zero Scan looks at the directories that have changed, and
+// tells nothing.
 type Scan struct {
 	// Every has all files looked at, also in directories that have not changed.
 	Every bool
@@ -39,7 +40,7 @@ type Scan struct {
 	Progress func(listed, all int)
 }
 
-// scan is one Scan of a Dir.
+// scan is one Scan of a Dir. One goroutine uses it but for looks.
 type scan struct {
 	Scan
 	*Dir
@@ -92,7 +93,8 @@ func (d *Dir) Scan(ctx context.Context, o Scan) error {
 // changes with each start. While it has accounts it counts as changed.
 var noAccounts = Stamp{-3}
 
-// statDirs finds out which directories have changed. One that is gone has changed too.
+// statDirs finds out which directories have changed. One that is gone has changed too. A sharded
+// store has up to 1024 directories.
 func (s *scan) statDirs() error {
 	known := s.index.directories()
 	s.dirs = map[string]*scannedDir{"": {now: noAccounts}}
@@ -183,7 +185,8 @@ func (s *scan) isAnyChanged() bool {
 	return false
 }
 
-// find returns the directory in which an account has its file, and the stamp of the file.
+// find returns the directory in which an account has its file, and the stamp of the file. Two calls
+// of the system at most.
 func (d *directory) find(key string) (name string, now Stamp, ok bool) {
 	defer d.readers.stats.take()()
 	for _, l := range [...]layout{d.preferred, d.other} {
@@ -202,7 +205,8 @@ func (d *directory) find(key string) (name string, now Stamp, ok bool) {
 // restAfter is after how many files a gentle scan pauses.
 const restAfter = 256
 
-// rest pauses now and then, if that is wanted. It returns false when ctx has ended.
+// rest pauses now and then, if that is wanted. It returns false when ctx has ended. A gentle scan
+// works for a fifth of the time.
 func (s *scan) rest(ctx context.Context) bool {
 	if s.stats++; s.stats%restAfter != 0 {
 		return true
@@ -269,7 +273,8 @@ func (d *directory) eachFile(name string, do func(key string) bool) error {
 	return err
 }
 
-// eachEntry calls do with each entry of a directory, until it returns false.
+// eachEntry calls do with each entry of a directory, until it returns false. The order is that of
+// the file system.
 func (d *directory) eachEntry(dir string, do func(fs.DirEntry) bool) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -311,7 +316,8 @@ func (s *scan) look(in *scannedDir, key string) {
 	})
 }
 
-// record lets the index know the directories of which it knows all files.
+// record lets the index know the directories of which it knows all files. A directory whose
+// accounts could not all be looked at is looked at again.
 func (s *scan) record() {
 	known := map[string]Stamp{"": {}} // so that it is never empty, see IsFilled
 	for name, x := range s.dirs {
