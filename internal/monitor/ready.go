@@ -145,6 +145,17 @@ func notReadYet(s bucket.State) string {
 	return text
 }
 
+// maxLag is for how long a server may lack something of its bucket before that is told.
+const maxLag = 5 * time.Second
+
+// lag says when all that the bucket has was here; "" if that was a moment ago, or never.
+func lag(s bucket.State) string {
+	if s.Success.IsZero() || time.Since(s.Success) < maxLag {
+		return ""
+	}
+	return "; all of the bucket was known to be here at " + logging.Time(s.Success)
+}
+
 // bucketGrace is how long a server that can't reach its bucket is not ready after its start. A
 // bucket is found within a second or two if it is there. Ready at once, a server would serve what
 // is stored before it knows what the others have changed.
@@ -168,11 +179,14 @@ func (c *readyChecks) bucket() *Part {
 			"nothing is announced"}
 	case isCutOff && s.Connected && s.Refusing == "":
 		return &Part{Note: whyCutOff(s) + ": what is stored is served, and what other servers " +
-			"have taken comes later"}
+			"have taken comes later" + lag(s)}
 	case isCutOff:
-		return &Part{Note: whyCutOff(s) + ": what is stored is served, and no push is taken"}
+		return &Part{Note: whyCutOff(s) + ": what is stored is served, and no push is taken" + lag(s)}
 	case s.Refusing != "":
 		return &Part{Note: "pushes are refused: " + s.Refusing}
+	case s.Behind > 0 && lag(s) != "":
+		return &Part{Note: fmt.Sprintf("%d of the revisions of the bucket are not here yet%s", s.Behind,
+			lag(s))}
 	case s.Refused > 0:
 		return &Part{Note: logging.Count(s.Refused, "account", "accounts") + " of the bucket can't be " +
 			"taken here: the log says why (is the operator JWT the same on all account servers, and up " +
