@@ -21,7 +21,22 @@ const minReconnectWait = 100 * time.Millisecond
 // that hold. It runs after the file and the flags are read, and before check. It may add warnings,
 // and mistakes about the folder of nsc.
 func (l *loader) complete() {
-	s, n, h := &l.draft.Store, &l.draft.NATS, &l.draft.HTTP
+	l.completeStore()
+	l.completeNATS()
+	l.warnListen()
+	if log := l.draft.Logging; log.File != "" && (log.Syslog || log.RemoteSyslog != "") {
+		l.warn(l.at["logging.file"], true, "logging.file wins over logging.syslog and "+
+			"logging.remote_syslog, as in nats-server: the log goes to the file alone")
+	}
+	// The authorities alone restrict nothing. This was perhaps meant otherwise.
+	if tls := l.draft.HTTP.TLS; tls.Verify == VerifyNone && tls.Root != "" {
+		l.warn(l.at["http.tls.root"], false, "http.tls.root has no effect without http.tls.verify")
+	}
+}
+
+// completeStore is complete for the store: which directory is served, and who deletes in it.
+func (l *loader) completeStore() {
+	s := &l.draft.Store
 	// Only one of the two can be served.
 	if s.Dir != "" && s.NSC != "" {
 		l.warn(l.at["store.nsc"], false, "store.nsc has no effect: store.dir wins")
@@ -37,6 +52,18 @@ func (l *loader) complete() {
 			"store.cleanupinterval has no effect: this server is read-only")
 		s.CleanupInterval = 0
 	}
+	if len(s.KV.Servers) == 0 {
+		s.KV = KV{}
+		if l.isGiven("store.kv") && !l.isGiven("store.kv.servers") {
+			l.warn(l.at["store.kv"], true, "store.kv has no effect without store.kv.servers")
+		}
+	}
+}
+
+// completeNATS is complete for the connection to NATS: its times, and its user. It needs the
+// operators, which completeStore may have found.
+func (l *loader) completeNATS() {
+	n := &l.draft.NATS
 	// 0 is a valid value of both in the original, so it is no mistake here.
 	if n.ConnectTimeout == 0 {
 		n.ConnectTimeout = defaults().NATS.ConnectTimeout
@@ -54,21 +81,6 @@ func (l *loader) complete() {
 		l.warn(l.at["nats.servers"], true,
 			"nats.servers is set without a user: set nats.usercredentials "+
 				"to the creds file of a user of the system account")
-	}
-	if len(s.KV.Servers) == 0 {
-		s.KV = KV{}
-		if l.isGiven("store.kv") && !l.isGiven("store.kv.servers") {
-			l.warn(l.at["store.kv"], true, "store.kv has no effect without store.kv.servers")
-		}
-	}
-	l.warnListen()
-	if log := l.draft.Logging; log.File != "" && (log.Syslog || log.RemoteSyslog != "") {
-		l.warn(l.at["logging.file"], true, "logging.file wins over logging.syslog and "+
-			"logging.remote_syslog, as in nats-server: the log goes to the file alone")
-	}
-	// The authorities alone restrict nothing. This was perhaps meant otherwise.
-	if h.TLS.Verify == VerifyNone && h.TLS.Root != "" {
-		l.warn(l.at["http.tls.root"], false, "http.tls.root has no effect without http.tls.verify")
 	}
 }
 
@@ -88,20 +100,33 @@ func (l *loader) warnListen() {
 	}
 }
 
-// check reports which values do not fit together. The table has one row for each rule, with what
-// breaks it and the key at whose position the mistake is reported. A value that was not given has
-// no position.
+// check reports which values do not fit together. All broken rules are reported, so that one try
+// shows every mistake.
 func (l *loader) check() {
+	for _, r := range l.rules() {
+		if r.isBroken {
+			l.mistake(l.at[r.key], "%s", r.text)
+		}
+	}
+	l.checkLogins()
+}
+
+// rule is a rule about values that must fit together. key is the one at whose position a mistake is
+// reported; one that was not given has no position.
+type rule struct {
+	isBroken  bool
+	key, text string
+}
+
+// rules returns a row for each rule, with whether the draft breaks it.
+func (l *loader) rules() []rule {
 	s, n, h := l.draft.Store, l.draft.NATS, l.draft.HTTP
 	k := s.KV
 	isShared := len(k.Servers) > 0
 	source := cmp.Or(s.Dir, s.NSC) // what a read-only server reads
 	replica, noOperator := l.draft.Primary != "", len(l.draft.Operators) == 0
 	verify := h.TLS.Verify != VerifyNone
-	for _, rule := range []struct {
-		broken    bool
-		key, text string
-	}{
+	return []rule{
 		// An empty directory may come from a variable that is unexpectedly empty. Storing in memory
 		// instead would lose data.
 		{l.isGiven("store.dir") && source == "" && !s.ReadOnly, "store.dir",
@@ -181,13 +206,7 @@ func (l *loader) check() {
 			"http.authorization.write has no login"},
 		{h.Read != nil && len(h.Read) == 0, "http.authorization.read",
 			"http.authorization.read has no login"},
-	} {
-		// All broken rules are reported, so that one try shows every mistake.
-		if rule.broken {
-			l.mistake(l.at[rule.key], "%s", rule.text)
-		}
 	}
-	l.checkLogins()
 }
 
 // checkLogins checks that each login can log in, and is another one than those before it. Mistakes
