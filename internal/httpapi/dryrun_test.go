@@ -225,6 +225,26 @@ func TestADryRunIsForWritersAndLimited(t *testing.T) {
 	t.Error("a hundred dry runs at once were answered")
 }
 
+// A dry run is counted in the metrics, and not as a push in /varz.
+func TestADryRunIsNoPush(t *testing.T) {
+	s := newSite(t)
+	a, address := jwttest.NewAccount(t), serve(t, s.api)
+	token := s.op.Account(t, a)
+	pushes := func() string {
+		_, n, _ := strings.Cut(ask(t, address, "GET /varz"), `"in_pushes": `)
+		n, _, _ = strings.Cut(n, ",")
+		return n
+	}
+	before := pushes()
+	if status, _ := tryPush(t, address, a.ID, token, ""); status != "200 OK" || pushes() != before {
+		t.Errorf("%s: there were %s pushes, and are %s", status, before, pushes())
+	}
+	ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"\n\n"+string(token))
+	if pushes() == before || before == "" {
+		t.Errorf("a push is not counted: %q", before)
+	}
+}
+
 // smallServer is a nats-server with 10 MB of disk, that stores 2 MB for each account.
 type smallServer struct{}
 

@@ -382,10 +382,11 @@ func refusals(reason string) pushResult {
 // Repeated counts that a change is announced once more.
 func (m *Metrics) Repeated() { m.announcements[causeRepeat].Inc() }
 
-// pushed returns how many JWTs were offered. It sums all Ways and results, also refusals.
+// pushed returns how many JWTs were offered. It sums all Ways and results, also refusals. A dry run
+// offers none.
 func (m *Metrics) pushed() (n int) {
 	for d := range m.pushes {
-		n += sum(m.pushes[d][:])
+		n += sum(m.pushes[d][:dryRun]) + sum(m.pushes[d][dryRun+1:])
 	}
 	return n
 }
