@@ -147,6 +147,23 @@ func TestTheOverviewSaysWhatWantsAttention(t *testing.T) {
 	}
 }
 
+func TestTheGraphSaysWhatDoesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a, one, two := jwttest.NewAccount(t), jwttest.NewAccount(t), jwttest.NewAccount(t)
+	importing := func(subjects ...string) func(c *jwt.AccountClaims) {
+		return func(c *jwt.AccountClaims) {
+			for _, subject := range subjects {
+				c.Imports.Add(&jwt.Import{Type: jwt.Stream, Subject: jwt.Subject(subject), Account: a.ID})
+			}
+		}
+	}
+	s.put(t, a)
+	s.put(t, one, importing("x"))
+	s.put(t, two, importing("y", "z"))
+	wantPage(t, s.open("/accounts/"+a.ID), 200, "stream x: does nothing", "2 imports: do nothing")
+}
+
 func TestTheOverviewSaysWhatAnEndDoesToOthers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -126,7 +126,7 @@ func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
 			g.Arrows = append(g.Arrows, newArrow(side[i].good, b, me, at, 0, isLeft))
 		}
 		if len(side[i].bad) > 0 {
-			g.Arrows = append(g.Arrows, newArrow(side[i].bad, b, me, at+6, 12, isLeft).broken(b))
+			g.Arrows = append(g.Arrows, newArrow(side[i].bad, b, me, at+6, 12, isLeft).broken(b, len(side[i].bad)))
 		}
 	}
 }
@@ -154,10 +154,15 @@ func newArrow(what []string, b, me box, at, below int, isLeft bool) arrow {
 	return w
 }
 
-// broken marks an arrow of which nothing comes. Its text is below the box.
-func (w arrow) broken(b box) arrow {
+// broken marks an arrow of which nothing comes. n is how many imports it stands for. Its text is
+// below the box.
+func (w arrow) broken(b box, n int) arrow {
 	w.IsBad, w.Y = true, b.Y+b.Height+16
-	w.Text += ": does nothing"
+	if n == 1 {
+		w.Text += ": does nothing"
+	} else {
+		w.Text += ": do nothing"
+	}
 	return w
 }
 
