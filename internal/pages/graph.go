@@ -122,11 +122,12 @@ func (g *graph) addSide(side []neighbour, me box, x int, isLeft bool) {
 		g.Boxes = append(g.Boxes, b)
 		// The arrows meet this account beside each other. Six pixels are between two of them.
 		at := me.Y + me.Height/2 + (2*i-n+1)*6
-		if len(side[i].good) > 0 {
-			g.Arrows = append(g.Arrows, newArrow(side[i].good, b, me, at, 0, isLeft))
+		good, bad := side[i].good, side[i].bad
+		if len(good) > 0 {
+			g.Arrows = append(g.Arrows, newArrow(good, b, me, at, 0, isLeft))
 		}
-		if len(side[i].bad) > 0 {
-			g.Arrows = append(g.Arrows, newArrow(side[i].bad, b, me, at+6, 12, isLeft).broken(b, len(side[i].bad)))
+		if len(bad) > 0 {
+			g.Arrows = append(g.Arrows, newArrow(bad, b, me, at+6, 12, isLeft).broken(b, len(bad)))
 		}
 	}
 }
