@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -107,19 +106,6 @@ func (w *operatorsWorld) connects(all ...*jwttest.Account) {
 	}
 }
 
-// refused fails the test unless a user of the account is refused.
-func (w *operatorsWorld) refused(a *jwttest.Account) {
-	w.t.Helper()
-	creds, _ := a.User(w.t)
-	nc, err := nats.Connect(w.n.ClientURL(), nats.UserCredentialBytes(creds), nats.Timeout(20*time.Second))
-	if err == nil {
-		nc.Close()
-	}
-	if !errors.Is(err, nats.ErrAuthorization) {
-		w.t.Errorf("a user of an account that was not signed anew: %v", err)
-	}
-}
-
 func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.T) {
 	t.Parallel()
 	w := newOperatorsWorld(t, "op.jwt")
@@ -172,7 +158,8 @@ func TestASigningKeyIsRotatedWhileACopyOfTheSystemAccountStaysBehind(t *testing.
 	}
 	rotated()
 	w.connects(moved)
-	w.refused(left)
+	creds, _ := left.User(t)
+	natstest.WantRefused(t, w.n.ClientURL(), creds)
 	w.wantPush("the new key", moved, signed(pair, moved), http.StatusOK, "stored")
 	check := exec.Command(binary, "-t", "-c", w.conf)
 	check.Dir = w.dir

@@ -40,6 +40,10 @@ func TestAReplicaAgreesWithItsPrimaryAfterRestartsAndCutLines(t *testing.T) {
 		})
 	}
 	stop()
+	// A busy machine makes some of them late, and a replica that waits for its primary all of them.
+	if p.late > p.looks/2 {
+		t.Errorf("%d of %d reads took more than a second", p.late, p.looks)
+	}
 	p.replica.term()
 	p.primary.term()
 }
@@ -57,9 +61,10 @@ type twins struct {
 	accounts   []*jwttest.Account
 	trouble    []func()
 
-	mu         sync.Mutex
-	pushed     map[string][]string // by account, oldest first
-	replicaURL string              // "" while it is not running
+	mu          sync.Mutex
+	looks, late int                 // reads that were answered, and those of them that took too long
+	pushed      map[string][]string // by account, oldest first
+	replicaURL  string              // "" while it is not running
 }
 
 func newTwins(t *testing.T) *twins {
@@ -165,9 +170,7 @@ func (p *twins) look(a *jwttest.Account, last int) int {
 		return last // it is being restarted
 	}
 	status, body := read(answer)
-	if took := time.Since(began); took > 3*time.Second {
-		p.t.Errorf("it took %s", took)
-	}
+	p.count(time.Since(began))
 	switch {
 	case status != http.StatusOK && last >= 0 && p.address() == url:
 		p.t.Errorf("what it has served is %d %s", status, body)
@@ -187,6 +190,16 @@ func (p *twins) look(a *jwttest.Account, last int) int {
 	}
 	p.t.Errorf("it serves what was never pushed: %q", body)
 	return last
+}
+
+// count counts a read.
+func (p *twins) count(took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.looks++
+	if took > time.Second {
+		p.late++
+	}
 }
 
 // read takes an answer; its status is 0 if it breaks off.

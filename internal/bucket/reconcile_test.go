@@ -438,8 +438,12 @@ func TestAServerThatDoesNotKnowAnOperatorYetUndoesNothing(t *testing.T) {
 	s.b.trusts(op, next)
 	s.b.serves(s.x.ID, signed)
 	s.b.refuses(0)
-	if text := s.b.log.String(); strings.Contains(text, "can't be followed") {
-		t.Errorf("the log is\n%s", text)
+	for line := range strings.Lines(s.b.log.String()) {
+		// On a busy machine an answer may come too late.
+		isLate := strings.Contains(line, "no answer of the bucket's leader")
+		if strings.Contains(line, "can't be followed") && !isLate {
+			t.Errorf("it is logged that %s", line)
+		}
 	}
 	s.b.trusts(op)
 	s.push(s.b, 4)

@@ -111,8 +111,10 @@ func (s *start) empty() {
 	stream, err := js.Stream(s.t.Context(), "KV_B")
 	must(s.t, err)
 	s.lose()
-	_, err = js.CreateStream(s.t.Context(), stream.CachedInfo().Config)
-	must(s.t, err)
+	natstest.Eventually(s.t, "the directory of the stream is gone, and it is made", func() bool {
+		_, err := js.CreateStream(s.t.Context(), stream.CachedInfo().Config)
+		return err == nil
+	})
 }
 
 // sameSecond makes two JWTs of one second, which are in the order of their hashes.

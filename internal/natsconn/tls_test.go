@@ -123,17 +123,20 @@ func TestADiscoveredServerIsDialledLikeTheConfiguredOne(t *testing.T) {
 	natstest.Eventually(t, "the cluster is formed", func() bool {
 		return first.NumRoutes() > 0 && second.NumRoutes() > 0
 	})
-	names := make(chan string, 10)
+	sessions := make(chan *nats.Conn, 10)
 	url := fmt.Sprintf("tls://u:hush@localhost:%d", first.Addr().(*net.TCPAddr).Port)
 	out, _ := run(t, natsconn.Options{
 		Servers: []string{url}, TLS: trust(t, ca),
 		ConnectTimeout: 5 * time.Second, ReconnectWait: 20 * time.Millisecond,
-	}, func(ctx context.Context, nc *nats.Conn) { names <- nc.ConnectedServerName(); <-ctx.Done() })
-	if name := within(t, names, out); name != "a" {
+	}, func(ctx context.Context, nc *nats.Conn) { sessions <- nc; <-ctx.Done() })
+	one := within(t, sessions, out)
+	if name := one.ConnectedServerName(); name != "a" {
 		t.Fatalf("connected to %s", name)
 	}
+	natstest.Eventually(t, "the other server is known",
+		func() bool { return len(one.DiscoveredServers()) > 0 })
 	natstest.Stop(first)
-	if name := within(t, names, out); name != "b" {
+	if name := within(t, sessions, out).ConnectedServerName(); name != "b" {
 		t.Errorf("connected to %s", name)
 	}
 	if strings.Contains(out.String(), "hush") {
@@ -141,14 +144,14 @@ func TestADiscoveredServerIsDialledLikeTheConfiguredOne(t *testing.T) {
 	}
 }
 
-func within(t *testing.T, names <-chan string, out *natstest.Log) string {
+func within(t *testing.T, sessions <-chan *nats.Conn, out *natstest.Log) *nats.Conn {
 	t.Helper()
 	select {
-	case name := <-names:
-		return name
+	case nc := <-sessions:
+		return nc
 	case <-time.After(30 * time.Second):
 		t.Fatalf("no connection:\n%s", out)
-		return ""
+		return nil
 	}
 }
 

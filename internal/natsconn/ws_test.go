@@ -67,16 +67,19 @@ func TestADiscoveredWebsocketIsDialledAsOne(t *testing.T) {
 	natstest.Eventually(t, "the cluster is formed", func() bool {
 		return first.NumRoutes() > 0 && second.NumRoutes() > 0
 	})
-	names := make(chan string, 10)
+	sessions := make(chan *nats.Conn, 10)
 	out, _ := run(t, natsconn.Options{
 		Servers:        []string{fmt.Sprintf("ws://127.0.0.1:%d", port)},
 		ConnectTimeout: 5 * time.Second, ReconnectWait: 20 * time.Millisecond,
-	}, func(ctx context.Context, nc *nats.Conn) { names <- nc.ConnectedServerName(); <-ctx.Done() })
-	if name := within(t, names, out); name != "a" {
+	}, func(ctx context.Context, nc *nats.Conn) { sessions <- nc; <-ctx.Done() })
+	one := within(t, sessions, out)
+	if name := one.ConnectedServerName(); name != "a" {
 		t.Fatalf("connected to %s", name)
 	}
+	natstest.Eventually(t, "the other server is known",
+		func() bool { return len(one.DiscoveredServers()) > 0 })
 	natstest.Stop(first)
-	if name := within(t, names, out); name != "b" {
+	if name := within(t, sessions, out).ConnectedServerName(); name != "b" {
 		t.Errorf("connected to %s", name)
 	}
 }

@@ -126,10 +126,11 @@ func TestOfSeveralAnswersTheNewestIsTaken(t *testing.T) {
 		{"another one has it", nil, twin},
 	} {
 		stops := []func(){after(0, row.first), after(30*time.Millisecond, row.second)}
-		for range 2 {
-			if got, err := srv.registry.Get(t.Context(), a.ID); err != nil || !bytes.Equal(got.JWT, twin) {
-				t.Errorf("%s: another one is found, %v", row.name, err)
-			}
+		for range 2 { // on a busy machine the second answer may come too late, but not each time
+			natstest.Eventually(t, row.name+": the newest is found", func() bool {
+				got, err := srv.registry.Get(t.Context(), a.ID)
+				return err == nil && bytes.Equal(got.JWT, twin)
+			})
 		}
 		for _, stop := range stops {
 			stop()
@@ -186,9 +187,14 @@ func TestMissesAskOnce(t *testing.T) {
 		all.Wait()
 		return n.Load()
 	}
-	if n := find() + find(); n != 0 || asked.Load() != 2 {
-		t.Errorf("%d found, asked %d times", n, asked.Load())
-	}
+	// On a busy machine a request may come when the others have their answer, but not each time.
+	natstest.Eventually(t, "a hundred requests ask once, and so do the next ones", func() bool {
+		before := asked.Load()
+		if n := find() + find(); n != 0 {
+			t.Errorf("%d found", n)
+		}
+		return asked.Load()-before == 2
+	})
 	known.Store(true)
 	if n := find(); n != 100 {
 		t.Errorf("%d found", n)
@@ -202,29 +208,24 @@ func TestAMissWaitsForASecondAtMost(t *testing.T) {
 	env := startEnvironment(t)
 	env.replies(t, func(*nats.Msg) {})
 	srv := newServer(t, env, jwtstore.NewMemory(true))
-	began := time.Now()
-	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if !errors.Is(err, accounts.ErrPeers) || time.Since(began) > 500*time.Millisecond {
-		t.Errorf("%v after %s", err, time.Since(began))
+	// waits wants a miss to wait for so long. On a busy machine it may be late, but not each time.
+	waits := func(name string, least, most time.Duration) {
+		t.Helper()
+		natstest.Eventually(t, name, func() bool {
+			began := time.Now()
+			_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+			d := time.Since(began)
+			if !errors.Is(err, accounts.ErrPeers) || d < least {
+				t.Fatalf("%s: %v after %s", name, err, d)
+			}
+			return d <= most
+		})
 	}
+	waits("without NATS a miss does not wait", 0, 500*time.Millisecond)
 	srv.connect(t)
-	began = time.Now()
-	_, err = srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if d := time.Since(began); !errors.Is(err, accounts.ErrPeers) || d < 900*time.Millisecond ||
-		d > 1500*time.Millisecond {
-		t.Errorf("%v after %s", err, d)
-	}
+	waits("a miss waits for a second", 900*time.Millisecond, 1500*time.Millisecond)
 	srv.client.SetSigning("", 200*time.Millisecond) // signrequesttimeout
-	// On a busy machine the answer may be late, but not each time.
-	natstest.Eventually(t, "a miss waits for less than a second", func() bool {
-		began := time.Now()
-		_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-		d := time.Since(began)
-		if !errors.Is(err, accounts.ErrPeers) || d < 150*time.Millisecond {
-			t.Fatalf("with less time: %v after %s", err, d)
-		}
-		return d < 950*time.Millisecond
-	})
+	waits("a miss waits for less than a second", 150*time.Millisecond, 950*time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := srv.registry.Get(ctx, jwttest.NewAccount(t).ID); !errors.Is(err,
@@ -267,11 +268,11 @@ func TestOnlyAccountKeysAreAskedFor(t *testing.T) {
 func TestAMissIsAnsweredAtOnceWithoutAnotherServer(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, startEnvironment(t))
-	began := time.Now()
-	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-	if !errors.Is(err, accounts.ErrNotFound) || time.Since(began) > 500*time.Millisecond {
-		t.Errorf("%v after %s", err, time.Since(began))
-	}
+	natstest.Eventually(t, "a miss is answered within half a second", func() bool {
+		began := time.Now()
+		_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+		return errors.Is(err, accounts.ErrNotFound) && time.Since(began) < 500*time.Millisecond
+	})
 }
 
 // TestAnAccountIsOnlyUnknownIfAllServersSaySo, and as soon as they do.
@@ -279,36 +280,41 @@ func TestAnAccountIsOnlyUnknownIfAllServersSaySo(t *testing.T) {
 	t.Parallel()
 	env := startEnvironment(t)
 	srv := startServer(t, env)
-	ask := func(name string, want error) {
+	// ask wants a miss to end so. On a busy machine an answer may be late, but not each time: then it is not
+	// known whether the account is unknown. expected is how many answers are waited for next.
+	ask := func(name string, want error, expected int) {
 		t.Helper()
-		_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
-		if !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", name, err, want)
-		}
+		natstest.Eventually(t, name, func() bool {
+			_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID)
+			if !errors.Is(err, want) && !errors.Is(err, accounts.ErrPeers) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+			return errors.Is(err, want) && srv.client.Expected() == expected
+		})
 	}
-	ask("no other server", accounts.ErrNotFound)
+	ask("no other server", accounts.ErrNotFound, 0)
 	empty := func(m *nats.Msg) { _ = m.Respond(nil) }
 	first, second := env.answering(t, empty), env.answering(t, empty)
-	ask("both say no", accounts.ErrNotFound)
+	ask("both say no", accounts.ErrNotFound, 2)
 	second()
-	ask("one says no", accounts.ErrPeers)
+	ask("one says no", accounts.ErrPeers, 2)
 	again := env.answering(t, empty)
-	ask("both say no again", accounts.ErrNotFound)
+	ask("both say no again", accounts.ErrNotFound, 2)
 	again()
 	first()
-	ask("both are away", accounts.ErrPeers)
+	ask("both are away", accounts.ErrPeers, 2)
 	srv.disconnect()
-	ask("NATS is away", accounts.ErrPeers)
+	ask("NATS is away", accounts.ErrPeers, 2)
 	srv.connect(t)
-	ask("both are still away", accounts.ErrPeers)
+	ask("both are still away", accounts.ErrPeers, 2)
 	srv.client.SetExpects(true)
-	ask("NATS is configured anew", accounts.ErrNotFound)
+	ask("NATS is configured anew", accounts.ErrNotFound, 0)
 	env.answering(t, func(*nats.Msg) {})
-	ask("a server is silent", accounts.ErrPeers)
+	ask("a server is silent", accounts.ErrPeers, 0)
 	srv.disconnect()
-	ask("NATS is away again", accounts.ErrPeers)
+	ask("NATS is away again", accounts.ErrPeers, 0)
 	srv.client.SetExpects(false)
-	ask("NATS is not configured, or was never connected", accounts.ErrNotFound)
+	ask("NATS is not configured, or was never connected", accounts.ErrNotFound, 0)
 }
 
 // answering answers every lookup as another server, until stop is called.
@@ -365,9 +371,14 @@ func TestAFloodOfUnknownAccountsHidesNoAccount(t *testing.T) {
 		return n.Load(), m.Load()
 	}
 	_, err := srv.registry.Get(t.Context(), jwttest.NewAccount(t).ID) // it is known now that there is none
-	if unknown, other := flood(); err == nil || other > 0 {
-		t.Errorf("without another server, %d are unknown and %d are not", unknown, other)
+	if err == nil {
+		t.Error("it is found")
 	}
+	// On a busy machine what is known may be older than a second, but not each time.
+	natstest.Eventually(t, "without another server all are unknown", func() bool {
+		_, other := flood()
+		return other == 0
+	})
 	a := jwttest.NewAccount(t)
 	token := env.signed(t, a, 0)
 	env.replies(t, func(m *nats.Msg) {

@@ -203,8 +203,7 @@ func TestAPackIsWhatIsStored(t *testing.T) {
 	srv.push(t, a.ID, srv.signed(t, a, 10))
 	srv.push(t, a.ID, first)
 	srv.push(t, b.ID, second)
-	ends := time.Now().Add(2 * time.Second)
-	dying := srv.signed(t, expiring, 0, func(c *jwt.AccountClaims) { c.Expires = ends.Unix() })
+	dying := srv.signed(t, expiring, 10)
 	srv.push(t, expiring.ID, dying)
 	want := []string{packLine(a, first), packLine(b, second), packLine(expiring, dying)}
 	slices.Sort(want)
@@ -214,6 +213,12 @@ func TestAPackIsWhatIsStored(t *testing.T) {
 	if lines := srv.pack(t, digestOf(first, second, dying)); len(lines) != 0 {
 		t.Errorf("the same store gets %q", lines)
 	}
+	natstest.Eventually(t, "one is taken that expires soon", func() bool {
+		ends := time.Now().Add(2 * time.Second)
+		dying = srv.signed(t, expiring, 0, func(c *jwt.AccountClaims) { c.Expires = ends.Unix() })
+		_, err := srv.registry.Put(t.Context(), expiring.ID, dying, sourceHTTP)
+		return err == nil
+	})
 	natstest.Eventually(t, "it has expired", func() bool {
 		return len(srv.pack(t, digestOf(first, second))) == 0
 	})
