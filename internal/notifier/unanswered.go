@@ -147,8 +147,9 @@ func (u *unanswered) checkOnce(key, server string, now time.Time) {
 		return
 	}
 	if isNew {
-		m.servers, m.checked = make(map[string]int), len(checkAfter)-1
+		m.servers, m.checked = make(map[string]int), len(checkAfter)
 	}
+	m.checked = min(m.checked, len(checkAfter)-1) // those of before may all have been made
 	if m.servers != nil && len(m.servers) < maxNamed {
 		m.servers[server]++
 	}
