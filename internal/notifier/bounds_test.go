@@ -2,6 +2,7 @@ package notifier
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"nats-account-server/internal/accounts"
@@ -9,7 +10,7 @@ import (
 
 // Any user of the system account can answer as if it were many nats-servers, and tenants have many accounts.
 func TestWhatIsKnownOfAccountsThatAreNotInEffectIsBounded(t *testing.T) {
-	i := newIncomplete()
+	i := newIncomplete(new(sync.Mutex))
 	at := func(servers int) []accounts.Refusal { return make([]accounts.Refusal, servers) }
 	refused := 0
 	for n := range maxIncomplete + 5 {
@@ -20,10 +21,10 @@ func TestWhatIsKnownOfAccountsThatAreNotInEffectIsBounded(t *testing.T) {
 		i.ask(key)
 		i.changed(key)
 	}
-	if refused != 5 || i.count() != maxIncomplete || len(i.queue) != maxQuestions ||
-		len(i.exporters) != maxExporters {
-		t.Errorf("%d are left out, %d known, %d to be asked, %d exporters", refused, i.count(), len(i.queue),
-			len(i.exporters))
+	if refused != 5 || i.count() != maxIncomplete || len(i.queue.items) != maxQuestions ||
+		len(i.exporters.items) != maxExporters {
+		t.Errorf("%d are left out, %d known, %d to be asked, %d exporters", refused, i.count(),
+			len(i.queue.items), len(i.exporters.items))
 	}
 	if i.set("A0", at(maxShortfalls)) {
 		t.Error("there is room for any number of nats-servers")

@@ -82,11 +82,8 @@ type incomplete struct {
 	size      int                           // how many there are, of all accounts together
 	beyond    int                           // how many more the last round has found
 	questions map[string]*question
-	queue     []string      // keys of questions that wait, the oldest first
-	wake      chan struct{} // of capacity askers
-	// exporters have changed. wakeExporters is signalled when there is one.
-	exporters     map[string]bool
-	wakeExporters chan struct{}
+	queue     *workQueue[string] // keys of questions that wait
+	exporters *workQueue[string] // keys of accounts that have changed
 }
 
 // question is about one account.
@@ -103,12 +100,12 @@ func (q *question) apply(e questionEvent) {
 }
 
 // newIncomplete returns one that knows nothing.
-func newIncomplete() *incomplete {
+func newIncomplete(mu *sync.Mutex) *incomplete {
 	return &incomplete{
 		byKey:     make(map[string][]accounts.Refusal),
 		questions: make(map[string]*question),
-		wake:      make(chan struct{}, askers),
-		exporters: make(map[string]bool), wakeExporters: make(chan struct{}, 1),
+		queue:     newWorkQueue[string](mu, maxQuestions, askers),
+		exporters: newWorkQueue[string](mu, maxExporters, 1),
 	}
 }
 
@@ -128,43 +125,18 @@ func (i *incomplete) ask(key string) {
 		q.apply(demanded)
 	} else if len(i.questions) < maxQuestions {
 		i.questions[key] = &question{done: make(chan struct{})}
-		i.queue = append(i.queue, key)
-		pause.Wake(i.wake)
+		i.queue.addLocked(key)
 	}
 }
 
 // changed notes that servers have applied a change of an account from which others may import.
-func (i *incomplete) changed(key string) {
-	if len(i.exporters) < maxExporters {
-		i.exporters[key] = true
-		pause.Wake(i.wakeExporters)
-	}
-}
-
-// takeExporter takes one of the accounts that have changed; ok is false if there is none.
-func (i *incomplete) takeExporter() (key string, ok bool) {
-	for key = range i.exporters {
-		delete(i.exporters, key)
-		return key, true
-	}
-	return "", false
-}
-
-// take takes the oldest question out of the queue; ok is false if there is none.
-func (i *incomplete) take() (key string, ok bool) {
-	if len(i.queue) == 0 {
-		return "", false
-	}
-	key, i.queue = i.queue[0], i.queue[1:]
-	i.questions[key].apply(taken)
-	return key, true
-}
+func (i *incomplete) changed(key string) { i.exporters.addLocked(key) }
 
 // answered ends a question, or queues it again.
 func (i *incomplete) answered(key string) {
 	q := i.questions[key]
 	if q.apply(answered); q.state == questionQueued {
-		i.queue = append(i.queue, key)
+		i.queue.addLocked(key)
 		return
 	}
 	delete(i.questions, key)
@@ -222,29 +194,12 @@ func (a *asker) run(ctx context.Context) {
 	}
 	var tasks sync.WaitGroup
 	i := a.n.incomplete
-	pause.Wake(i.wake) // an earlier session may have left questions
-	for range askers {
-		tasks.Go(func() {
-			workOff(ctx, i.wake, a.n.locked(i.take), func(key string) { a.answer(ctx, key) })
-		})
-	}
+	i.queue.work(ctx, &tasks, func(key string) { a.answer(ctx, key) })
 	if a.n.index != nil {
 		tasks.Go(func() { a.goRounds(ctx) })
-		tasks.Go(func() {
-			workOff(ctx, i.wakeExporters, a.n.locked(i.takeExporter),
-				func(key string) { a.askImporters(ctx, key) })
-		})
+		i.exporters.work(ctx, &tasks, func(key string) { a.askImporters(ctx, key) })
 	}
 	tasks.Wait()
-}
-
-// locked returns take with n.mu held.
-func (n *Notifier) locked(take func() (key string, ok bool)) func() (key string, ok bool) {
-	return func() (key string, ok bool) {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return take()
-	}
 }
 
 // askImporters has it asked about the accounts that import from one that has changed: what they
@@ -261,6 +216,9 @@ func (a *asker) askImporters(ctx context.Context, exporter string) {
 
 // answer asks a question of the queue.
 func (a *asker) answer(ctx context.Context, key string) {
+	a.n.mu.Lock()
+	a.n.incomplete.questions[key].apply(taken)
+	a.n.mu.Unlock()
 	a.ask(ctx, key, askTimeout)
 	a.n.mu.Lock()
 	defer a.n.mu.Unlock()

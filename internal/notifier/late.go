@@ -8,7 +8,6 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
 )
 
@@ -45,9 +44,7 @@ type comparison struct {
 type comparer struct {
 	n        *Notifier
 	accounts Accounts
-	queue    []comparison
-	known    map[comparison]bool // those in queue
-	wake     chan struct{}       // of capacity maxComparing
+	queue    *workQueue[comparison]
 	// stuck has the accounts of which a server runs another JWT than it has acknowledged.
 	stuck map[string]bool
 }
@@ -57,8 +54,7 @@ func newComparer(n *Notifier, accounts Accounts) *comparer {
 	return &comparer{
 		n:        n,
 		accounts: accounts,
-		known:    make(map[comparison]bool),
-		wake:     make(chan struct{}, maxComparing),
+		queue:    newWorkQueue[comparison](&n.mu, maxComparisons, maxComparing),
 		stuck:    make(map[string]bool),
 	}
 }
@@ -66,50 +62,12 @@ func newComparer(n *Notifier, accounts Accounts) *comparer {
 // add queues a comparison, and reports whether it will be made: there may be too many. n.mu must be
 // held.
 func (q *comparer) add(c comparison) bool {
-	if len(q.queue) >= maxComparisons {
+	ok := q.queue.addLocked(c)
+	if !ok {
 		q.n.notes.warnOnce("more than %d late answers of nats-servers wait to be looked at: "+
 			"the others are left out", maxComparisons)
-		return false
 	}
-	if !q.known[c] {
-		q.known[c] = true
-		q.queue = append(q.queue, c)
-	}
-	pause.Wake(q.wake)
-	return true
-}
-
-// take takes the oldest one out; ok is false if there is none.
-func (q *comparer) take() (c comparison, ok bool) {
-	q.n.mu.Lock()
-	defer q.n.mu.Unlock()
-	if len(q.queue) == 0 {
-		return comparison{}, false
-	}
-	c, q.queue = q.queue[0], q.queue[1:]
-	delete(q.known, c)
-	return c, true
-}
-
-// workOff calls do with what take returns, one after the other, until ctx ends. After take had
-// nothing it waits for wake.
-func workOff[T any](
-	ctx context.Context, wake <-chan struct{}, take func() (next T, ok bool), do func(T),
-) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-wake:
-		}
-		for ctx.Err() == nil {
-			next, ok := take()
-			if !ok {
-				break
-			}
-			do(next)
-		}
-	}
+	return ok
 }
 
 // compare announces the stored JWT of an account again if a server has applied another one. A newer
@@ -174,7 +132,7 @@ func (s *session) found(key, attempt string, token []byte) {
 		if bytes.Equal(token, a.token) {
 			return
 		}
-		if c.attempt = number; s.comparer.known[c] {
+		if c.attempt = number; s.comparer.queue.known[c] {
 			return
 		}
 		a.found++

@@ -137,6 +137,7 @@
 //	list.go           which accounts a nats-server has loaded
 //	late.go           answers to announcements of changes that have been replaced
 //	unanswered.go     announcements that may arrive late, and whose answer may be lost
+//	work.go           what is done in the background
 //	incomplete.go     what is acknowledged, and not wholly in effect
 //	delivery.go       how far one account's latest change has got, and waiting for that
 //	report.go         what is known about one account at each nats-server
@@ -306,7 +307,7 @@ func New(o Options) *Notifier {
 	n.notes.warned = make(map[string]bool)
 	n.unanswered = newUnanswered(n.outbox)
 	n.results = make(results)
-	n.incomplete, n.facts, n.index = newIncomplete(), o.Facts, o.Index
+	n.incomplete, n.facts, n.index = newIncomplete(&n.mu), o.Facts, o.Index
 	n.stopping = make(chan struct{})
 	n.refusals = make(map[string]Refusal)
 	if n.delivered = o.Delivered; n.delivered == nil {

@@ -54,14 +54,10 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 	clear(n.notes.warned)
 	n.mu.Unlock()
 	var tasks sync.WaitGroup
-	for range maxComparing {
-		tasks.Go(func() {
-			workOff(ctx, s.comparer.wake, s.comparer.take, func(c comparison) {
-				s.comparer.compare(ctx, c)
-				s.compared(c)
-			})
-		})
-	}
+	s.comparer.queue.work(ctx, &tasks, func(c comparison) {
+		s.comparer.compare(ctx, c)
+		s.compared(c)
+	})
 	tasks.Go(func() { (&asker{n, from}).run(ctx) })
 	s.run(ctx)
 	tasks.Wait()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -203,14 +204,18 @@ func TestEveryEventOfAServer(t *testing.T) {
 // TestEveryEventOfAQuestion walks every state and event. Exactly the keys of what is queued are in
 // the queue.
 func TestEveryEventOfAQuestion(t *testing.T) {
+	take := func(i *incomplete) {
+		i.queue.take()
+		i.questions["A"].apply(taken)
+	}
 	ways := map[questionState]func(i *incomplete){
 		questionQueued:   func(*incomplete) {},
-		questionAsked:    func(i *incomplete) { i.take() },
-		questionOutdated: func(i *incomplete) { i.take(); i.ask("A") },
+		questionAsked:    take,
+		questionOutdated: func(i *incomplete) { take(i); i.ask("A") },
 	}
 	happens := map[questionEvent]func(i *incomplete){
 		demanded: func(i *incomplete) { i.ask("A") },
-		taken:    func(i *incomplete) { i.take() },
+		taken:    take,
 		answered: func(i *incomplete) { i.answered("A") },
 	}
 	walk(t, questionTransitions, questionNames, questionEventNames,
@@ -222,13 +227,13 @@ func TestEveryEventOfAQuestion(t *testing.T) {
 			if from == questionAnswered || e == answered && from == questionQueued {
 				return
 			}
-			i := newIncomplete()
+			i := newIncomplete(new(sync.Mutex))
 			i.ask("A")
 			ways[from](i)
 			done := i.whenAnswered("A")
 			happens[e](i)
-			if isQueued := len(i.queue) == 1; isQueued != (to == questionQueued) {
-				t.Errorf("event %d in state %d: %d in the queue", e, from, len(i.queue))
+			if isQueued := len(i.queue.items) == 1; isQueued != (to == questionQueued) {
+				t.Errorf("event %d in state %d: %d in the queue", e, from, len(i.queue.items))
 			}
 			if isDone := i.whenAnswered("A") != done; isDone != (to == questionAnswered) {
 				t.Errorf("event %d in state %d: is answered: %v", e, from, isDone)
