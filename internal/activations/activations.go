@@ -89,7 +89,8 @@ type Options struct {
 	Now        func() time.Time  // nil: time.Now
 }
 
-// Registry is the policy for tokens, and what is served for each hash.
+// Registry is the policy for tokens, and what is served for each hash. It has no map of all tokens:
+// what is stored is in the Store.
 type Registry struct {
 	Options
 	// A reload may replace it while requests ask.
@@ -99,7 +100,7 @@ type Registry struct {
 	announced accounts.Recently                // unchanged tokens that were announced
 }
 
-// New returns a Registry that works at once.
+// New returns a Registry that works at once. It starts nothing.
 func New(o Options) *Registry {
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Now == nil {

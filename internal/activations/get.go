@@ -13,7 +13,7 @@ import (
 
 // Get returns the token of a hash: the stored one at once, and otherwise the primary's, within a
 // second. It may have expired. The error is or wraps ErrNotFound, or wraps accounts.ErrUnreadable
-// or accounts.ErrDamaged.
+// or accounts.ErrDamaged. hash is any text of a path.
 func (r *Registry) Get(ctx context.Context, hash string) (*Token, error) {
 	t, err := r.GetLocal(ctx, hash)
 	// One primary for the whole request, also if a reload replaces it meanwhile.
@@ -158,7 +158,8 @@ func (r *Registry) Verify(ctx context.Context, hash string, token []byte) (*Toke
 	return r.served(ctx, t)
 }
 
-// served returns an intact token if a stored account has signed it now.
+// served returns an intact token if a stored account has signed it now. Accounts change, so that is
+// asked for each request.
 func (r *Registry) served(ctx context.Context, t *Token) (*Token, error) {
 	// A token without its account is not served, but it stays: the account may come back.
 	switch err := r.checkIssuer(ctx, t); {

@@ -97,7 +97,8 @@ func (r *Registry) put(
 }
 
 // check judges a token without the stored one: its issuer, and whether it can be used now. A file
-// may hold an expired or a large token, and needs no operator.
+// may hold an expired or a large token, and needs no operator. The rules and their order are those
+// for accounts, as far as tokens have the same.
 func (r *Registry) check(ctx context.Context, t *Token, from accounts.Origin) error {
 	// Without an operator, only what comes from a file is taken.
 	if !r.Accounts.HasOperator() && !from.File {

@@ -17,7 +17,8 @@ import (
 // maxReason bounds what a nats-server says about an error, in bytes.
 const maxReason = 256
 
-// State says whether a nats-server has an account in use.
+// State says whether a nats-server has an account in use. The zero State is Unknown, so an Info
+// without an answer says so.
 type State int
 
 const (
@@ -37,7 +38,8 @@ const (
 		"account who may publish to $SYS.>"
 )
 
-// answer is what every answer has, besides the nats-server that has sent it.
+// answer is what every answer has, besides the nats-server that has sent it. It is {"server":
+// {"id": "N…", …}, "data": {…}}, or "error": {"description": "…"} in the place of data.
 type answer struct {
 	Data  json.RawMessage `json:"data"`
 	Error *struct {
@@ -45,7 +47,8 @@ type answer struct {
 	} `json:"error"`
 }
 
-// readAnswer reads what all answers have. reason is why it can't be used, "" if it can.
+// readAnswer reads what all answers have. reason is why it can't be used, "" if it can. The data
+// stays encoded: each request has its own.
 func readAnswer(data []byte) (a answer, reason string) {
 	switch {
 	case len(data) > maxAnswer:
@@ -57,6 +60,7 @@ func readAnswer(data []byte) (a answer, reason string) {
 }
 
 // state returns what the answer says about the account. of is Loaded if data is there to be read.
+// The text for NotLoaded is like "account … does not exist".
 func (a answer) state() (of State, reason string) {
 	switch {
 	case a.Error == nil && len(a.Data) > 0:
@@ -72,7 +76,8 @@ func (a answer) state() (of State, reason string) {
 
 // ask asks nats-servers the same, and returns what each has said, in the order of their names. read
 // reads an answer. If it returns a reason, or there is no answer, of makes the value for that
-// nats-server from a zero T and the reason; otherwise from what read has returned, and "".
+// nats-server from a zero T and the reason; otherwise from what read has returned, and "". The
+// result has as many values as servers.
 func ask[T any](
 	ctx context.Context, a *Asker, what Request, subject string, payload []byte, servers []Server,
 	read func(answer) (T, string), of func(t *T, s Server, reason string),
@@ -105,7 +110,8 @@ func ask[T any](
 }
 
 // gather sends a request to nats-servers, and has take read the answer of each. take returns the
-// reason why an answer can't be used. Those without an answer get to missing, with the reason.
+// reason why an answer can't be used. Those without an answer get to missing, with the reason. take
+// and missing are called from this goroutine, once in all for each nats-server.
 func (a *Asker) gather(
 	ctx context.Context, what Request, subject string, payload []byte, of []Server,
 	take func(Server, answer) (reason string), missing func(s Server, reason string),
@@ -138,7 +144,9 @@ func (a *Asker) gather(
 }
 
 // collect passes on the first answer of each nats-server that is waited for, until none is, or ctx
-// ends. It returns why the rest has not answered.
+// ends. It returns why the rest has not answered. waiting is by id, and those that have answered
+// are taken out. Status 503 is the header that nats-server sends if no subscription takes the
+// request.
 func (c call) collect(
 	ctx context.Context, waiting map[string]Server, take func(Server, *nats.Msg),
 ) (reason string) {
@@ -160,7 +168,8 @@ func (c call) collect(
 }
 
 // senderOf returns the id of the nats-server that has sent an answer, "" if none can have. An
-// answer begins with it, so that also one can be attributed that is too large to be read.
+// answer begins with it, so that also one can be attributed that is too large to be read. The
+// beginning of an answer is {"server":{…"id":"NABC…".
 func senderOf(data []byte) string {
 	d := json.NewDecoder(bytes.NewReader(data))
 	var from struct {

@@ -15,10 +15,12 @@ const (
 	maxBytes = 1 << 50
 )
 
-// Storage is bytes of memory and disk. As a limit, -1 is unlimited.
+// Storage is bytes of memory and disk. As a limit, -1 is unlimited. It is what one nats-server has,
+// or what one account may use of it.
 type Storage struct{ Memory, Disk int64 }
 
-// Capacity is what one nats-server has for JetStream, and who may use it.
+// Capacity is what one nats-server has for JetStream, and who may use it. The message is JSZ:
+// {"config": {"max_memory": …, "max_storage": …}, "account_details": […]}.
 type Capacity struct {
 	Server Server
 	Reason string // why it is not known; "": it is
@@ -35,13 +37,13 @@ type Capacity struct {
 }
 
 // Reserved is what the limits that are in force let an account use. They are 0 if it has tiers,
-// which a nats-server does not show.
+// which a nats-server does not show. The limits are those of the JWT that this nats-server runs.
 type Reserved struct {
 	Key string
 	Storage
 }
 
-// capacities is the last answer to Capacity.
+// capacities is the last answer to Capacity. The zero value has no answer.
 type capacities struct {
 	mu  sync.Mutex // held while nats-servers are asked
 	at  time.Time
@@ -50,7 +52,8 @@ type capacities struct {
 
 // Capacity asks all nats-servers what they have for JetStream, in the order of their names. An
 // answer that is not older than maxAge is given again: many pushes one after the other ask once.
-// Those that ask at the same time wait for each other. The result must not be changed.
+// Those that ask at the same time wait for each other. The result must not be changed. A maxAge of
+// 0 always asks.
 func (a *Asker) Capacity(ctx context.Context, maxAge time.Duration) []Capacity {
 	last := &a.capacities
 	last.mu.Lock()
@@ -78,7 +81,7 @@ func (a *Asker) capacityOf(ctx context.Context, id, payload string, of []Server)
 }
 
 // readCapacity reads an answer to JSZ about a nats-server. reason is why it can't be used, "" if it
-// can.
+// can. Without meta_cluster in it the nats-server is in no cluster.
 func readCapacity(a answer) (c Capacity, reason string) {
 	if state, reason := a.state(); state != Loaded {
 		return c, reason
@@ -107,7 +110,8 @@ func readCapacity(a answer) (c Capacity, reason string) {
 	}, ""
 }
 
-// storage returns sizes of at least -1 and at most maxBytes, which can be added up.
+// storage returns sizes of at least -1 and at most maxBytes, which can be added up. A negative
+// number of an answer counts as unlimited.
 func storage(memory, disk int64) Storage {
 	return Storage{max(-1, min(memory, maxBytes)), max(-1, min(disk, maxBytes))}
 }

@@ -22,13 +22,14 @@ const (
 )
 
 // Connection is a client or leaf node of an account, as far as it is to be known. The JWT of its
-// user is not kept.
+// user is not kept. It is an element of "connections" in an answer to CONNZ, with auth.
 type Connection struct {
 	Server Server
 	ID     uint64 // on that nats-server
 	Start  time.Time
 	IsLeaf bool
-	User   string // public key, or what else it has logged in as
+	// User has at most maxText bytes, and may be any text.
+	User string // public key, or what else it has logged in as
 	// Issuer is the key of the account that has signed the user's JWT. It is the account itself if
 	// the JWT does not say that it is another one.
 	Issuer        string
@@ -48,7 +49,8 @@ type Connection struct {
 // user that a service has authorized is shown under a name that is no key.
 func (c Connection) IsBearer() bool { return c.IsHidden && isUserKey(c.User) }
 
-// isUserKey reports whether a text looks like the public key of a user.
+// isUserKey reports whether a text looks like the public key of a user. The checksum is not looked
+// at.
 func isUserKey(text string) bool { return len(text) == 56 && text[0] == 'U' }
 
 // Connections is the clients and leaf nodes of an account at one nats-server.
@@ -63,7 +65,8 @@ type Connections struct {
 // it for that, so only those should be asked which have.
 //
 // nats-servers are asked at the same time, each of them for one page after the other. With users
-// there are as many requests as users. The result is in the order of the nats-servers.
+// there are as many requests as users. The result is in the order of the nats-servers. The ctx
+// bounds all pages together.
 func (a *Asker) Connections(
 	ctx context.Context, key string, of []Server, users ...string,
 ) []Connections {
@@ -89,7 +92,8 @@ func (a *Asker) Connections(
 }
 
 // connectionsOf asks one nats-server for the connections of a user, page by page; "" are all users.
-// A connection that ends or comes between two pages may be missed.
+// A connection that ends or comes between two pages may be missed. Pages are in the order of
+// connection ids, which a nats-server counts up.
 func (a *Asker) connectionsOf(ctx context.Context, key string, s Server, user string) Connections {
 	all := Connections{Server: s}
 	seen := make(map[uint64]bool)
@@ -121,7 +125,8 @@ type page struct {
 	Conns connections `json:"connections"`
 }
 
-// query is the payload of CONNZ.
+// query is the payload of CONNZ. Example: {"acc": "A…", "auth": true, "sort": "cid", "limit": 5000,
+// "offset": 0}.
 type query struct {
 	Account string `json:"acc"`
 	Auth    bool   `json:"auth"` // with users and issuers
@@ -132,7 +137,7 @@ type query struct {
 }
 
 // page asks one nats-server for the connections from an offset on. reason is why there are none, ""
-// if there is a page.
+// if there is a page. It goes to this nats-server alone, by its id.
 func (a *Asker) page(ctx context.Context, s Server, q query) (p page, reason string) {
 	payload, err := json.Marshal(q)
 	if err != nil {
@@ -173,7 +178,7 @@ func (l *connections) UnmarshalJSON(b []byte) error {
 	})
 }
 
-// connection is one connection in an answer to CONNZ.
+// connection is one connection in an answer to CONNZ. Keys are those of nats-server's ConnInfo.
 type connection struct {
 	ID            uint64    `json:"cid"`
 	Kind          string    `json:"kind"`
@@ -184,7 +189,7 @@ type connection struct {
 	JWT           string    `json:"jwt"`
 }
 
-// read returns what is kept of the connection.
+// read returns what is kept of the connection. A JWT that can't be read counts as hidden.
 func (c connection) read() Connection {
 	kept := Connection{
 		ID: c.ID, Start: c.Start, IsLeaf: c.Kind == "Leafnode",
@@ -202,7 +207,8 @@ func (c connection) read() Connection {
 // cut returns the beginning of a text. It shares no memory with an answer.
 func cut(text string) string { return strings.Clone(text[:min(len(text), maxText)]) }
 
-// user is the claims of a user, as far as they are read.
+// user is the claims of a user, as far as they are read. jwt.DecodeUserClaims would verify the
+// signature besides, which takes far longer.
 type user struct {
 	IssuedAt int64 `json:"iat"`
 	NATS     struct {
@@ -219,7 +225,7 @@ type permission struct {
 	Deny  list `json:"deny"`
 }
 
-// list is the length of a list.
+// list is the length of a list. An absent list is 0.
 type list int
 
 // UnmarshalJSON counts the elements. null has none.

@@ -56,13 +56,13 @@ const (
 	maxPendingBytes = 64 << 20
 )
 
-// Server is a nats-server.
+// Server is a nats-server. Both are as the notifier has them from answers to PING.
 type Server struct {
 	Name string // under which it is known; any text
 	ID   string // of its process: it is another one after a restart
 }
 
-// Conn is one NATS connection. *nats.Conn meets it.
+// Conn is one NATS connection. *nats.Conn meets it. Its methods may be called from any goroutine.
 type Conn interface {
 	NewInbox() string
 	Subscribe(subject string, handle nats.MsgHandler) (*nats.Subscription, error)
@@ -99,7 +99,7 @@ type Options struct {
 }
 
 // Asker asks nats-servers through the connection that it has. New makes one, and Serve gives it a
-// connection.
+// connection. Its zero value is of no use.
 type Asker struct {
 	Options
 
@@ -117,7 +117,8 @@ func New(o Options) *Asker {
 	return &Asker{Options: o}
 }
 
-// session is one connection. Asker.mu guards what is below it.
+// session is one connection. Asker.mu guards what is below it. One subscription takes the answers
+// to all calls: the last token of the subject is the call's number.
 type session struct {
 	conn  Conn
 	inbox string
@@ -126,7 +127,8 @@ type session struct {
 }
 
 // Serve lets all calls ask through conn until ctx ends. There is one session at a time. Calls that
-// are waiting when it ends get no answer.
+// are waiting when it ends get no answer. conn must be one of the system account, and stays open
+// until Serve returns.
 func (a *Asker) Serve(ctx context.Context, conn Conn) {
 	s := &session{conn: conn, inbox: conn.NewInbox(), calls: make(map[string]chan *nats.Msg)}
 	sub, err := conn.Subscribe(s.inbox+".*", a.receive)
@@ -149,6 +151,7 @@ func (a *Asker) use(s *session) {
 }
 
 // receive passes an answer on. One that is not waited for is dropped, and so is one too many.
+// nats.go calls it from one goroutine.
 func (a *Asker) receive(m *nats.Msg) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -164,7 +167,8 @@ func (a *Asker) receive(m *nats.Msg) {
 	}
 }
 
-// call is a request that was sent. Answers come until end is called, which the caller must do.
+// call is a request that was sent. Answers come until end is called, which the caller must do. Its
+// channel is never closed.
 type call struct {
 	answers <-chan *nats.Msg
 	end     func() // no answer is waited for any more

@@ -20,7 +20,8 @@ const (
 	maxCount = 100_000_000
 )
 
-// Info is what one nats-server says of an account.
+// Info is what one nats-server says of an account. The message is INFO of an account, as
+// nats-server's AccountInfo.
 type Info struct {
 	Server Server
 	State  State
@@ -36,6 +37,7 @@ type Info struct {
 	Updated   time.Time         // when it was loaded or updated there
 	JWT       [sha256.Size]byte // SHA-256 of the JWT that it runs; zero: it runs none
 
+	// Other nats-servers of a cluster have their own.
 	Clients, LeafNodes int // that are connected to this nats-server
 	Subscriptions      int // of all of them, and some more
 
@@ -45,7 +47,8 @@ type Info struct {
 	MoreImports bool
 }
 
-// Import is an import as a nats-server has it. Its texts are those of the JWT: any.
+// Import is an import as a nats-server has it. Its texts are those of the JWT: any. Invalid is
+// nats-server's word for an import that finds no export, or is not allowed by it.
 type Import struct {
 	Account string // that exports it
 	Subject string // in that account
@@ -58,7 +61,8 @@ type Import struct {
 func (i Info) Total() int { return i.Clients + i.LeafNodes }
 
 // Info asks all nats-servers what they say of an account. None loads it for that. The Infos are in
-// the order of the servers' names. One request gets them all, whatever the account has.
+// the order of the servers' names. One request gets them all, whatever the account has. An account
+// that a nats-server has not loaded is NotLoaded there.
 func (a *Asker) Info(ctx context.Context, key string) []Info {
 	read := func(from answer) (Info, string) { return readInfo(key, from) }
 	return ask(ctx, a, RequestInfo, "$SYS.REQ.ACCOUNT."+key+".INFO", nil, a.Servers(), read,
@@ -69,7 +73,7 @@ func (a *Asker) Info(ctx context.Context, key string) []Info {
 		})
 }
 
-// info is the data of an answer to INFO.
+// info is the data of an answer to INFO. Unknown fields are ignored.
 type info struct {
 	Account       string    `json:"account_name"`
 	Updated       time.Time `json:"update_time"`
@@ -84,7 +88,8 @@ type info struct {
 }
 
 // readInfo reads an answer to INFO about an account. reason is why it can't be used, "" if it can.
-// An answer that says an error can be used: its Info is Unknown or NotLoaded.
+// An answer that says an error can be used: its Info is Unknown or NotLoaded. Numbers and the
+// account's name are checked, since the sender may be anyone in the system account.
 func readInfo(key string, a answer) (i Info, reason string) {
 	i.State, i.Reason = a.state()
 	if i.State != Loaded {
@@ -146,7 +151,7 @@ func (l *imports) UnmarshalJSON(b []byte) error {
 }
 
 // eachElement calls read for each element of a JSON array, so that a large one takes little memory.
-// null is an empty one.
+// null is an empty one. read must take exactly one element.
 func eachElement(b []byte, read func(*json.Decoder) error) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
@@ -164,7 +169,7 @@ func eachElement(b []byte, read func(*json.Decoder) error) error {
 }
 
 // fault is the text of an error about JSON, without what comes from values: these may be anything,
-// and CONNZ has JWTs of users.
+// and CONNZ has JWTs of users. Names of fields are kept, as they are those of this program.
 func fault(err error) string {
 	var kind *json.UnmarshalTypeError
 	switch {

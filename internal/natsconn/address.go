@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// address is how to reach a nats-server.
+// address is how to reach a nats-server. Example: {"tls://user:password@host:4222", ""}.
 type address struct {
 	url  string // may have a user and a password, and may lack the scheme
 	name string // in its certificate; "" means the host of url
 }
 
 // discovered returns the addresses of the servers that the one at a has announced as its cluster.
-// The same user and the same TLS are used for them. URLs that can't be parsed are left out.
+// The same user and the same TLS are used for them. URLs that can't be parsed are left out. urls
+// are those of nats-server's INFO, such as "10.0.0.2:4222".
 func (a address) discovered(urls []string) (all []address) {
 	// nats.go has dialed this URL, so an error is unlikely.
 	own, err := parse(a.url)
@@ -62,13 +63,14 @@ func demandsTLS(s string) bool {
 }
 
 // isWebsocket reports whether a URL is for a websocket. It is false for a URL that can't be parsed.
+// Both ws and wss are.
 func isWebsocket(s string) bool {
 	u, err := parse(s)
 	return err == nil && (u.Scheme == "ws" || u.Scheme == "wss")
 }
 
 // withoutUsers lists servers without user names, passwords and tokens. A URL that can't be parsed
-// is shown as "?", since it may have a password anywhere.
+// is shown as "?", since it may have a password anywhere. It is for the log.
 func withoutUsers(servers []string) string {
 	list := make([]string, len(servers))
 	for i, s := range servers {

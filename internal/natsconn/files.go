@@ -9,14 +9,16 @@ import (
 	"os"
 )
 
-// Files are the paths of the PEM files of a connection.
+// Files are the paths of the PEM files of a connection. The zero Files trust the system's
+// authorities and show no certificate.
 type Files struct {
 	Root      string // trusted authorities; "" for those of the system
 	Cert, Key string // the client certificate; "" for none
 	Section   string // of the configuration that names them; "" for nats
 }
 
-// Load reads the files. Its error names the keys of the configuration and the files.
+// Load reads the files. Its error names the keys of the configuration and the files. The
+// configuration is new for each call.
 func (f Files) Load() (*tls.Config, error) {
 	// Older versions of TLS are not secure any more.
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -64,7 +66,7 @@ func (f Files) Reload(log *slog.Logger) func() (*tls.Config, error) {
 }
 
 // LoadAuthorities reads a PEM file of at least one certificate. A file without any certificate is
-// an error, because it would trust no server.
+// an error, because it would trust no server. path must not be "".
 func LoadAuthorities(path string) (*x509.CertPool, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {

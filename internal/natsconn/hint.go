@@ -16,7 +16,8 @@ import (
 )
 
 // hint returns the probable cause of a failed connection and what to do about it. It is empty if
-// the error is clear by itself. It only reads files and never changes what happens next.
+// the error is clear by itself. It only reads files and never changes what happens next. err is
+// that of the last attempt.
 func (l *link) hint(err error) string {
 	// nats.go has no error value for some of nats-server's refusals.
 	text := strings.ToLower(err.Error())
@@ -39,7 +40,8 @@ func (l *link) hint(err error) string {
 // hintSigningKey explains the refusal of a user whose JWT a signing key of the account has signed.
 // It is empty for other users. A nats-server without the present JWT of the system account does not
 // know the key, and can't be told it as long as it refuses the user. The operator sees only
-// "Authorization Violation", on both sides.
+// "Authorization Violation", on both sides. IssuerAccount is empty in a JWT that the account's own
+// key has signed.
 func (l *link) hintSigningKey() string {
 	// The file may have changed since the attempt. If it can't be read, the general hint is given.
 	content, err := os.ReadFile(l.Credentials)
@@ -63,7 +65,8 @@ func (l *link) hintSigningKey() string {
 		user.Issuer, user.IssuerAccount)
 }
 
-// explain is hint in the words of the section that configures the connection.
+// explain is hint in the words of the section that configures the connection. Hints name keys of
+// the section nats, which are the same in store.kv.
 func (l *link) explain(err error) string {
 	hint := l.hint(err)
 	switch {

@@ -26,7 +26,8 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// Options says where and how to connect. The times must be positive.
+// Options says where and how to connect. The times must be positive. Run does not change it. The
+// times are those of the section nats, or fixed ones for the bucket.
 type Options struct {
 	Servers     []string // NATS URLs, at least one
 	Credentials string   // path of a creds file; "" for none
@@ -53,7 +54,8 @@ type Options struct {
 	Bucket bool
 }
 
-// lines are what is logged of connections. The first are the original's.
+// lines are what is logged of connections. The first are the original's. A line that is "" is not
+// written.
 type lines struct{ connecting, connected, failed, lost, again, denied string }
 
 var (
@@ -95,7 +97,8 @@ const (
 )
 
 // Run connects until ctx ends and calls use with each connection. The context of use ends with the
-// connection or with ctx. Run closes the connection when use returns.
+// connection or with ctx. Run closes the connection when use returns. It returns when ctx has ended
+// and use has returned. Errors are only logged.
 func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) {
 	// used is never nil, also before the first attempt: a hint reads it.
 	l := link{Options: o, used: &tls.Config{}, lines: announcementLines}
@@ -123,7 +126,7 @@ func Run(ctx context.Context, o Options, use func(context.Context, *nats.Conn)) 
 }
 
 // AccountOf returns the public key of the account to which the user of a connection belongs, "" if
-// the user has no JWT.
+// the user has no JWT. It reads the creds file again.
 func AccountOf(nc *nats.Conn) string {
 	if nc.Opts.UserJWT == nil {
 		return ""
@@ -140,6 +143,7 @@ func AccountOf(nc *nats.Conn) string {
 }
 
 // link is the state that Run keeps from one connection to the next. Only Run's goroutine uses it.
+// There is one for each Run.
 type link struct {
 	Options
 	lines lines
@@ -163,7 +167,7 @@ type link struct {
 
 // connect makes one attempt: first at the configured servers, then at those of the cluster, each in
 // random order. If none accepts, the error is that of a server that refused, because it says more
-// than that of one which is not running.
+// than that of one which is not running. An attempt takes ConnectTimeout for each server at most.
 func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 	if l.attempts++; l.attempts == 1 {
 		l.since = time.Now()
@@ -194,7 +198,8 @@ func (l *link) connect(ctx context.Context) (*nats.Conn, error) {
 }
 
 // session runs use with a connection, and returns when the connection is closed. It notes which
-// other servers the cluster has: they are tried when the configured ones are gone.
+// other servers the cluster has: they are tried when the configured ones are gone. A use that
+// returns early gives the connection up.
 func (l *link) session(
 	ctx context.Context, nc *nats.Conn, use func(context.Context, *nats.Conn),
 ) {
@@ -283,7 +288,7 @@ func (l *link) configureTLS(at address) (*tls.Config, error) {
 }
 
 // dialer ends an attempt to connect as soon as its context ends, even during a handshake. nats.go
-// itself has no context for that.
+// itself has no context for that. It is for one attempt.
 type dialer struct {
 	ctx     context.Context
 	timeout time.Duration // of the TCP connection
@@ -311,7 +316,7 @@ func (d *dialer) release() {
 
 // failed logs a failed attempt as the original does, but without passwords. After loggedAttempts,
 // there is one line per repeatInterval, with a count. A hint is logged once, until it changes or
-// there was a connection.
+// there was a connection. The line has the URLs without users.
 func (l *link) failed(err error) {
 	l.quiet = false
 	text := fmt.Sprintf("%s [%s]: %s", l.lines.failed, withoutUsers(l.Servers), err)

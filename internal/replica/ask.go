@@ -31,7 +31,7 @@ const (
 // known.
 var errLacking = fmt.Errorf("%w: the primary does not have it", accounts.ErrNotFound)
 
-// statusError is an answer that is no 200.
+// statusError is an answer that is no 200. text has maxRefusalBytes at most, and may be anything.
 type statusError struct {
 	code   int
 	status string // code and its name, as it was sent
@@ -40,7 +40,8 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("server returned status %q", e.status) }
 
-// get returns the body of a 200. The error is a *statusError for any other answer.
+// get returns the body of a 200. The error is a *statusError for any other answer. The caller
+// closes the body. path has its query with it.
 func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	// The configuration has checked the URL, so an error is unlikely.
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.Primary+path, nil)
@@ -75,7 +76,7 @@ func (r *Replica) get(ctx context.Context, path string) (io.ReadCloser, error) {
 
 // ask returns what the primary has for the key of an account or the hash of a token. The error is
 // errLacking if the primary says that it has none, and accounts.ErrCircle if the request has come
-// through this server before.
+// through this server before. The token is as the primary has sent it: nothing is verified here.
 func (r *Replica) ask(ctx context.Context, key string) (token []byte, err error) {
 	defer func() { r.note(ctx, err) }()
 	// Both kinds of keys come here. They differ in their form.
@@ -97,7 +98,8 @@ func (r *Replica) ask(ctx context.Context, key string) (token []byte, err error)
 
 // isLacking tells a primary that does not have something from one that can't say. Version 0.8.4
 // says of an account that it does not know what every later version says of a damaged one. But
-// 0.8.4 says the same of what is no key at all. Version 1.0.3 has no activation tokens.
+// 0.8.4 says the same of what is no key at all. Version 1.0.3 has no activation tokens. It may ask
+// the primary twice more.
 func (r *Replica) isLacking(ctx context.Context, path string, refused *statusError) bool {
 	says := func(text string) bool { return strings.HasPrefix(refused.text, text) }
 	switch refused.code {
@@ -130,7 +132,7 @@ func (r *Replica) status(ctx context.Context, path string) int {
 	return 0
 }
 
-// health is how the primary is doing, for the log.
+// health is how the primary is doing, for the log. The zero health has had no request.
 type health struct {
 	mu      sync.Mutex
 	failing bool      // the last line says so

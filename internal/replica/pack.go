@@ -31,7 +31,8 @@ const (
 	maxTokenBytes = 64 << 20
 )
 
-// pull takes the initial pack: MaxPack accounts, or as many as the primary gives at all.
+// pull takes the initial pack: MaxPack accounts, or as many as the primary gives at all. An error
+// means that it is to be tried again; what was put stays.
 func (r *Replica) pull(ctx context.Context) error {
 	n, err := r.pack(ctx, fmt.Sprintf("?max=%d", r.MaxPack))
 	// A pack that is as large as it may be has probably been cut off.
@@ -48,7 +49,8 @@ func (r *Replica) pull(ctx context.Context) error {
 	return err
 }
 
-// pack puts what the primary gives, and returns how many lines that is.
+// pack puts what the primary gives, and returns how many lines that is. query is "" or begins with
+// "?".
 func (r *Replica) pack(ctx context.Context, query string) (lines int, err error) {
 	// Only silence ends the request: a large pack may take long. Its cause is the error then.
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -85,7 +87,8 @@ func (r *Replica) pack(ctx context.Context, query string) (lines int, err error)
 	return p.lines, p.end()
 }
 
-// readLine returns a line, or the beginning of one that is larger than any can be.
+// readLine returns a line, or the beginning of one that is larger than any can be. The line is good
+// until the next call.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	for err == bufio.ErrBufferFull {
@@ -95,7 +98,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	return line, err
 }
 
-// packRun is one pack on its way in.
+// packRun is one pack on its way in. Puts run in goroutines; mu guards what they count.
 type packRun struct {
 	r    *Replica
 	ctx  context.Context // ends when the primary says nothing for too long
@@ -185,7 +188,8 @@ func (p *packRun) note(key string, changed bool, err error) {
 	}
 }
 
-// end writes what came of the pack. The error means that it is to be tried again.
+// end writes what came of the pack. The error means that it is to be tried again. It is called when
+// all puts have ended.
 func (p *packRun) end() error {
 	switch {
 	// What could not be stored is asked for again, with all the rest.
