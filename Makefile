@@ -7,7 +7,7 @@
 #             gcc-mingw-w64-x86-64-win32
 # make soak   everything at random against two models, for TIME=30s each: the program, and the store with its rules
 # make soak-cluster  three account servers with one bucket, while processes and lines fail, for TIME=30s; CONTROLS=1 shows
-#             that the tests find programs with a fault
+#             that the tests find programs with a fault. The logs of one that fails are kept
 # make natscli  natscli pushes and pulls over NATS: it is built, which takes minutes
 # make bench  what starts, pushes and reads cost, in tables: RUN=get measures one, SCALE=1000000 starts with a
 #             million accounts, RUN=cluster is of account servers with buckets (SCALE=100000: the accounts), BINARY=old
@@ -89,7 +89,10 @@ soak:
 soak-cluster: export CLUSTER_TIME = $(TIME)
 soak-cluster: export CLUSTER_CONTROLS = $(CONTROLS)
 soak-cluster:
-	go test $(RACE) -v -timeout 0 -run '$(if $(CONTROLS),^TestClusterControls$$,^TestClusterSoak$$|^TestAPowerCutOfTheBucket$$)' ./cmd/nats-account-server
+	@dir=$$(mktemp -d) && \
+	if go test $(RACE) -v -timeout 0 -artifacts -outputdir "$$dir" \
+		-run '$(if $(CONTROLS),^TestClusterControls$$,^TestClusterSoak$$|^TestAPowerCutOfTheBucket$$)' ./cmd/nats-account-server; \
+	then rm -r "$$dir"; else echo "the logs of the processes are in $$dir"; exit 1; fi
 
 natscli:
 	NATSCLI=1 TEST_REQUIRES=natscli go test -v -run '^TestNatscliPushesAndPulls$$' ./cmd/nats-account-server

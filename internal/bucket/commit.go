@@ -262,6 +262,20 @@ func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
 	return err
 }
 
+// checkRefused returns an error unless the last revision was on its way into the directory when it
+// was taken for one that this server refuses. The lock of the key must be held.
+func (t *trial) checkRefused(last revision) error {
+	isSame, _, err := t.settler.compare(last)
+	switch {
+	case err != nil || isSame:
+		return err
+	case last.seq < t.applier.revisions.last(t.key):
+		return &publishError{cause: errNotRead}
+	}
+	return notStored("the bucket has a newer version, which no operator of this server has signed " +
+		"(is its operator JWT up to date?)")
+}
+
 // commitOver commits the change if the last revision is still the last one. isRefused says that
 // this server does not take that.
 func (t *trial) commitOver(
@@ -277,8 +291,9 @@ func (t *trial) commitOver(
 			return tooLarge(nc, value)
 		}
 		if isRefused && last.isOfServer() && accounts.Wins(last.value, value) {
-			return notStored("the bucket has a newer version, which no operator of this server has signed " +
-				"(is its operator JWT up to date?)")
+			if err := t.checkRefused(last); err != nil {
+				return err
+			}
 		}
 		h := t.stream.header(kind, t.kind, t.user, value, override)
 		setReplaced(h, floor)

@@ -361,3 +361,71 @@ func TestABucketThatWasMadeAnewIsNotWrittenBeforeItIsRead(t *testing.T) {
 	s.a.start(s.k).await()
 	s.a.serves(s.x.ID, s.version(5))
 }
+
+// A server pushes over what another one has pushed a moment ago, and what is on its way into its directory.
+func TestWhatIsOnItsWayIsNotRefused(t *testing.T) {
+	t.Parallel()
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	one, two := newMember(t, op), newMember(t, op).start(k).await()
+	one.registry.AllowOlder = true
+	one.start(k).await()
+	for range 20 {
+		a := jwttest.NewAccount(t)
+		two.mustPush(issue(t, op, a, 2))
+		one.mustPush(issue(t, op, a, 1))
+	}
+}
+
+// Of two JWTs of one second that are pushed on two servers at once, the one of the later revision is served
+// by both, and the other one does not come back.
+func TestTwoOfOneSecondAtOnce(t *testing.T) {
+	t.Parallel()
+	op := jwttest.NewOperator(t)
+	one, two := newMember(t, op), newMember(t, op)
+	s := &start{t: t, op: op, k: startKeeper(t, ""), a: one, b: two}
+	s.both()
+	for range 5 {
+		s.x = jwttest.NewAccount(t)
+		lesser, greater := sameSecond(t, op, s.x)
+		var pushing sync.WaitGroup
+		pushing.Go(func() { one.mustPush(lesser) })
+		pushing.Go(func() { two.mustPush(greater) })
+		pushing.Wait()
+		kept, err := one.Revisions(t.Context(), s.x.ID)
+		must(t, err)
+		first, last := kept[0].JWT, kept[len(kept)-1].JWT
+		for _, m := range []*member{one, two} {
+			m.serves(s.x.ID, last)
+			if err := m.push(first); !errors.Is(err, accounts.ErrReplaced) {
+				t.Errorf("what was replaced is pushed again: %v", err)
+			}
+		}
+		s.wantInBucket(last)
+	}
+}
+
+// A server that may let an older JWT in does so for all, also for one that is away. After that the others
+// push what is newer than it.
+func TestAnOlderJWTThatOneServerLetsInCountsForAll(t *testing.T) {
+	t.Parallel()
+	op := jwttest.NewOperator(t)
+	s := &start{t: t, op: op, k: startKeeper(t, ""), a: newMember(t, op), b: newMember(t, op),
+		x: jwttest.NewAccount(t)}
+	c := newMember(t, op)
+	s.a.registry.AllowOlder = true
+	s.both()
+	c.start(s.k).await()
+	s.push(s.b, 5)
+	c.serves(s.x.ID, s.version(5))
+	c.stop()
+	s.push(s.a, 1)
+	s.push(s.b, 2)
+	s.push(s.a, 1)
+	c.start(s.k).await()
+	c.serves(s.x.ID, s.version(1))
+	s.push(c, 4)
+	s.b.stop()
+	s.b.start(s.k).await()
+	s.b.serves(s.x.ID, s.version(4))
+	s.wantInBucket(s.version(4))
+}
