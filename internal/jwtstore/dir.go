@@ -17,7 +17,8 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// Options is what OpenDir needs.
+// Options is what OpenDir needs. Only Dir must be set. The functions may be called from any
+// goroutine.
 type Options struct {
 	Dir string // made with its parents if it is missing
 	// Shard puts each file into a directory named like the last two characters of its key. Files
@@ -81,7 +82,8 @@ type Dir struct {
 
 // OpenDir opens a store. What a crash left in the journal is flushed before it returns, as far as
 // the disk permits and up to a batch; the rest is served from memory and flushed soon. A directory
-// that can't be written to can be opened, and read. ctx ends the wait for another process.
+// that can't be written to can be opened, and read. ctx ends the wait for another process. The
+// caller must call Close. An error leaves nothing open; it is ErrLocked if another process stays.
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if o.Warn == nil {
 		o.Warn = func(string, ...any) {}
@@ -141,7 +143,8 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	return d, nil
 }
 
-// newDir puts the parts of a store together. Nothing runs yet.
+// newDir puts the parts of a store together. Nothing runs yet. Index, outbox and unflushed have
+// what the journal says, and the files are not looked at.
 func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error) {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
@@ -208,7 +211,7 @@ func (d *Dir) newPresence(path string, o Options) *presence {
 // newer one only if it was allowed to follow that one. A newer file that was put there since is
 // neither overwritten nor removed.
 //
-// superseded are the Puts in whose place a newer file is.
+// superseded are the Puts in whose place a newer file is. It is called before any Put.
 func (d *Dir) replay() (superseded []*record) {
 	before := make(map[string]Version) // what the index had of each account
 	for _, r := range d.unflushed.all() {
@@ -254,7 +257,7 @@ func (d *Dir) Index() *Index { return d.index }
 // Load returns what is stored for key and its stamp; jwt is nil when the stamp still equals known.
 // A file that was put there or edited by hand counts at once. An account that is not there is
 // fs.ErrNotExist; any other error means that the store can't be read. The caller must not change
-// the bytes.
+// the bytes. key need not be a key: what is none is not there.
 func (d *Dir) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
 	return d.load(d.directory.readers, key, known)
 }
@@ -287,7 +290,8 @@ func (d *Dir) tombstone(l limits, key string) ([]byte, error) {
 	return d.directory.tombstone(l, key)
 }
 
-// changes is the store as a Put, Delete or Touch uses it: they do not wait for readers.
+// changes is the store as a Put, Delete or Touch uses it: they do not wait for readers. Readers
+// that wait for a slow disk must not hold a push up.
 type changes struct {
 	*Dir
 }
@@ -344,6 +348,7 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 }
 
 // reserve waits until n more bytes may be unflushed. It does not wait while files can't be written.
+// The room is that of Dir.unflushed, and is given back when the file is written.
 func (d *Dir) reserve(ctx context.Context, n int64) error {
 	if d.unflushed.room.TryAcquire(n) {
 		return nil

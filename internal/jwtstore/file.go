@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// fileState is what stat says of a file.
+// fileState is what stat says of a file. Two that are equal are the same file with the same
+// content, unless it is racy.
 type fileState struct {
 	size, mtime, ctime int64 // bytes and Unix ns; ctime is 0 where there is none
 	device, inode      int64 // 0 where there are none
@@ -36,7 +37,8 @@ func (s fileState) stamp(before time.Time) Stamp {
 	return s.coldStamp()
 }
 
-// isRacy reports whether the times may not tell the next change.
+// isRacy reports whether the times may not tell the next change. window is how coarse the clock of
+// the file system may be.
 func (s fileState) isRacy(before time.Time, window time.Duration) bool {
 	from, to := before.Add(-window).UnixNano(), before.Add(10*window).UnixNano()
 	return s.mtime > from && s.mtime < to || s.ctime > from && s.ctime < to
@@ -69,7 +71,7 @@ const (
 
 // readWhole reads a file that may be written to by hand at the same time. It reads again, a few
 // times, while the file changes meanwhile, and while it is empty: to rewrite a file begins with
-// emptying it.
+// emptying it. It takes some milliseconds at most for a file that goes on changing.
 func readWhole(path string) (content []byte, now Stamp, err error) {
 	for range maxReads {
 		var settled bool
@@ -83,7 +85,7 @@ func readWhole(path string) (content []byte, now Stamp, err error) {
 }
 
 // readOnce reads the file as it is. settled is false if it has changed meanwhile, or is empty and
-// has just been written to.
+// has just been written to. now is of the file as it was after the read.
 func readOnce(path string) (content []byte, now Stamp, settled bool, err error) {
 	start := time.Now()
 	f, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)

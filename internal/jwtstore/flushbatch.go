@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// flushStep is one change of a batch on its way.
+// flushStep is one change of a batch on its way. Its fields are filled in by the functions of
+// flushBatch in their order.
 type flushStep struct {
 	*record
 	target string    // path of the file
@@ -29,7 +30,8 @@ type flushStep struct {
 	err     error  // why it failed
 }
 
-// flushBatch flushes some changes. The error is that of the first one that can't be flushed.
+// flushBatch flushes some changes. The error is that of the first one that can't be flushed. One
+// goroutine at a time flushes.
 func (f *flusher) flushBatch(batch []*record) (fault error) {
 	if err := f.journal.prepare(); err != nil {
 		return err
@@ -72,7 +74,8 @@ func (f *flusher) steps(batch []*record) []flushStep {
 	return steps
 }
 
-// finish makes the steps that have not failed part of the index, and records them as flushed.
+// finish makes the steps that have not failed part of the index, and records them as flushed. A
+// change counts as flushed only when the index knows its file.
 func (f *flusher) finish(steps []flushStep) (fault error) {
 	var done []*record
 	for i := range steps {
@@ -95,7 +98,8 @@ func (f *flusher) finish(steps []flushStep) (fault error) {
 	return fault
 }
 
-// makeShards makes the directories of the files that are not there.
+// makeShards makes the directories of the files that are not there. They are made durable by
+// syncDirectories.
 func (f *flusher) makeShards(steps []flushStep) {
 	if !f.directory.preferred.sharded {
 		return
@@ -177,7 +181,8 @@ func (f *flusher) stateIn(dir *os.File, path string) fileState {
 }
 
 // isElsewhere reports whether what a step has written or removed is as it was before in the open
-// directory. A file that was put there by hand in the meantime is neither.
+// directory. A file that was put there by hand in the meantime is neither. That is so if the
+// directory was replaced by another one during the batch.
 func (f *flusher) isElsewhere(dir *os.File, s *flushStep) bool {
 	s.now = f.stateIn(dir, s.target)
 	if s.state == (fileState{}) {
@@ -257,7 +262,8 @@ func failAll(steps []flushStep, err error) {
 	}
 }
 
-// parallel calls do for every number below n, a few at a time, and returns after the last.
+// parallel calls do for every number below n, a few at a time, and returns after the last. do is
+// called from several goroutines.
 func parallel(n int, do func(i int)) {
 	var group errgroup.Group
 	group.SetLimit(maxSyncs)

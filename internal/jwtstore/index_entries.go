@@ -38,7 +38,7 @@ type indexEntries struct {
 	saveAt      int // how many recent ones make a Swap save them
 }
 
-// indexEntry is a Version, and what is done with it.
+// indexEntry is a Version, and what is done with it. It is comparable, and is copied.
 type indexEntry struct {
 	Version
 	counted   bool   // it is in the digest
@@ -55,7 +55,7 @@ func (e indexEntry) part() Hash {
 	return Hash{}
 }
 
-// indexState is what is known of all entries together.
+// indexState is what is known of all entries together. The file has it as its note.
 type indexState struct {
 	seq    uint64 // of the last change
 	saves  uint64 // of the index, so far
@@ -67,7 +67,7 @@ type indexState struct {
 }
 
 // replace brings the state up to date when an entry takes the place of one that was this part of
-// the digest.
+// the digest. The digest is the XOR of all parts, so their order does not matter.
 func (s *indexState) replace(old Hash, e indexEntry) {
 	s.seq = max(s.seq, e.Seq)
 	part := e.part()
@@ -84,7 +84,8 @@ type keyedEntry struct {
 // scanSize is how many entries of the file are read at a time.
 const scanSize = 1000
 
-// getLocked returns the entry of a key. x.mu must be held.
+// getLocked returns the entry of a key. x.mu must be held. It may read a block of the file. The
+// zero entry is that of an unknown account.
 func (x *indexEntries) getLocked(key string) indexEntry {
 	if e, ok := x.recent[key]; ok || x.file == nil {
 		return e
@@ -111,7 +112,7 @@ func (x *indexEntries) decodeLocked(value []byte, err error) (e indexEntry) {
 }
 
 // setLocked replaces an entry. x.mu must be held. A version that has expired leaves the digest when
-// that is next asked for.
+// that is next asked for. had is the entry that is there now.
 func (x *indexEntries) setLocked(key string, had, e indexEntry) {
 	e.counted = e.Servable
 	x.putLocked(key, had, e)
@@ -222,7 +223,7 @@ func (x *indexEntries) open(saves uint64) error {
 }
 
 // loseLocked gives up the file and removes it: what it had is forgotten. x.mu must be held, or the
-// index not be in use yet.
+// index not be in use yet. The review of what is stored fills it again.
 func (x *indexEntries) loseLocked(err error) {
 	since := ""
 	if errors.Is(err, errOldIndex) {

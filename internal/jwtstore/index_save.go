@@ -17,7 +17,7 @@ const indexName = "index"
 // openIndex opens the index of a store's directory, which is the file dir/index. saves is how often
 // the index was saved according to the journal: one that was saved less often is an older one. An
 // index that is damaged or older is made anew. The error is for one that may be whole, and can't be
-// opened now: without it the floors would be forgotten.
+// opened now: without it the floors would be forgotten. The caller closes it.
 func openIndex(
 	dir string, saves uint64, wake chan struct{}, warn func(format string, args ...any),
 ) (*Index, error) {
@@ -47,7 +47,8 @@ func openIndex(
 }
 
 // adopt takes the floors of another index file, and removes it: for some time the configuration had
-// another StateDir, or none. It does nothing if the file is not there.
+// another StateDir, or none. It does nothing if the file is not there. With an error some floors
+// may have been taken, which does no harm.
 func (x *Index) adopt(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -95,7 +96,8 @@ func (x *Index) adoptFloor(key string, entry []byte) error {
 var errOldIndex = errors.New("it is older than the journal")
 
 // flushed records that a change is in its file, under the stamp of that. Now it may be saved. It
-// does nothing if that was recorded before.
+// does nothing if that was recorded before. Until then the entry may not be saved: after a crash
+// the journal has it.
 func (x *Index) flushed(r *record, stamp Stamp) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -113,7 +115,7 @@ func (x *Index) flushed(r *record, stamp Stamp) {
 // them.
 const maxUnsaved = 4 * scanSize
 
-// indexBatch is what a put writes.
+// indexBatch is what a put writes. It has scanSize entries at most.
 type indexBatch struct {
 	file    *indexFile
 	entries map[string]indexEntry
@@ -140,7 +142,7 @@ type indexSaver struct {
 }
 
 // save writes what the file lacks, and returns when that is durable. What comes meanwhile may be
-// left to the next save.
+// left to the next save. It does nothing if the index has no file, as that of a Memory.
 func (s *indexSaver) save() (err error) {
 	s.saving.Lock()
 	defer s.saving.Unlock()
@@ -226,7 +228,7 @@ func (s *indexSaver) batch() (b indexBatch, err error) {
 }
 
 // recordSaved records what became of a put. A file that is damaged is lost; the next save makes
-// another.
+// another. Entries that have changed since are saved again.
 func (s *indexSaver) recordSaved(b indexBatch, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -98,7 +98,8 @@ type journal struct {
 func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
 
 // commit appends a change and returns its sequence number once it is on stable storage and visible.
-// It can't be called off.
+// It can't be called off. r belongs to the journal from now on. An error means that the change is
+// not in it.
 func (j *journal) commit(r *record) (seq uint64, err error) {
 	r.done = make(chan struct{})
 	j.queueMu.Lock()
@@ -156,7 +157,8 @@ func (j *journal) commitGroupLocked() {
 	}
 }
 
-// reportLocked records how long a group has taken, or why it failed.
+// reportLocked records how long a group has taken, or why it failed. A group without changes has
+// only events.
 func (j *journal) reportLocked(changes int, took time.Duration, err error) {
 	if changes == 0 {
 		return
@@ -217,7 +219,7 @@ func (j *journal) markLocked() uint64 {
 
 // appendLocked writes the records, and syncs them if durable. After an error they are not in the
 // journal, as far as that can be had from a failing disk. It comes after a readyLocked that
-// returned nil.
+// returned nil. The records are of this generation from now on.
 func (j *journal) appendLocked(records []*record, durable bool) error {
 	b := j.buffer[:0]
 	for _, r := range records {
@@ -245,7 +247,8 @@ func (j *journal) appendLocked(records []*record, durable bool) error {
 }
 
 // zeroAheadLocked sees to it that the file has blocks for n more bytes, if they are few and the
-// disk has plenty of room. Whether it works does not matter.
+// disk has plenty of room. Whether it works does not matter. More than zeroChunk are written
+// without: a checkpoint follows soon.
 func (j *journal) zeroAheadLocked(n int64) {
 	if j.end+n <= j.zeroed || n > zeroChunk || spaceAt(j.dir) < 64*zeroChunk {
 		return
@@ -272,7 +275,8 @@ func (j *journal) readyLocked() error {
 }
 
 // prepare makes the journal's directory, and sees to it that its name is durable and that it is
-// ours. The directory of the store has to be there.
+// ours. The directory of the store has to be there. It is called before each checkpoint, and before
+// each batch of files.
 func (j *journal) prepare() error {
 	j.preparing.Lock()
 	defer j.preparing.Unlock()
@@ -298,7 +302,8 @@ func (j *journal) prepare() error {
 }
 
 // checkpointLocked begins a new file with everything that is known. If it fails, the file at the
-// path is whole, the old one or the new one, and the next append makes another.
+// path is whole, the old one or the new one, and the next append makes another. It writes as much
+// as is unflushed and pending, which readers do not wait for.
 func (j *journal) checkpointLocked() error {
 	if err := j.prepare(); err != nil {
 		return err
@@ -341,7 +346,7 @@ func (j *journal) checkpointLocked() error {
 }
 
 // snapshotLocked returns the content of a new file: the snapshot and the changes that are
-// unflushed.
+// unflushed. events is how many bytes of the outbox's events are in it.
 func (j *journal) snapshotLocked(generation uint64) (content []byte, events int) {
 	body, events := j.outbox.appendSnapshot(binary.AppendUvarint(nil, j.markLocked()))
 	first := &record{kind: kindSnapshot, seq: j.outbox.lastSeq(), at: time.Now(),
@@ -376,7 +381,7 @@ func (j *journal) close() {
 
 // leave ends the use of the journal. If the journal has what the directory lacks, a checkpoint
 // writes all of it, else the journal is removed. On a disk that can't be written to, what an
-// earlier process left stays as it is.
+// earlier process left stays as it is. It comes after close, and after the last flush.
 func (j *journal) leave() error {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
