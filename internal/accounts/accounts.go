@@ -218,6 +218,9 @@ func New(o Options) *Registry {
 		Log:      DamageLog(o.Log),
 		Reported: Recently{Period: DamageInterval},
 	}
+	if s, ok := o.Store.(interface{ Changes(key string) uint64 }); ok {
+		c.verdicts.Changes = s.Changes
+	}
 	s := &scanner{catalog: c}
 	r := &Registry{
 		catalog:    c,

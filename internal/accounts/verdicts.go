@@ -38,7 +38,9 @@ type Verdict[T any] struct {
 	cause error          // the check's error
 	mark  uint64         // of the trust under which it was found out
 	stamp jwtstore.Stamp // under which the store returned the JWT
-	token []byte         // as it is stored
+	// changes is what Verdicts.Changes has returned before the store was asked.
+	changes uint64
+	token   []byte // as it is stored
 }
 
 // Verdicts keeps the verdicts on stored JWTs, so that each version is verified once. What it
@@ -49,6 +51,9 @@ type Verdicts[T any] struct {
 	Store interface {
 		Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
 	}
+	// Changes returns a number that is another one after each change of what is stored; 0 if that
+	// is not known. nil: it is never known.
+	Changes  func(key string) uint64
 	MaxBytes int // of memory, for the verdicts and their JWTs; 0: none are kept
 	// Size returns the bytes of memory that a verdict takes beside its JWT.
 	Size     func(found T) int
@@ -65,9 +70,16 @@ type Verdicts[T any] struct {
 func (vs *Verdicts[T]) Load(
 	key string, mark uint64, check func(token []byte) (T, error),
 ) (*Verdict[T], error) {
-	had := vs.get(key)
+	had, changes := vs.get(key), uint64(0)
+	if vs.Changes != nil {
+		changes = vs.Changes(key)
+	}
 	known := jwtstore.Stamp{}
 	if had != nil && had.mark == mark {
+		if changes != 0 && had.changes == changes {
+			vs.report(key, had)
+			return had, nil
+		}
 		known = had.stamp
 	}
 	token, stamp, err := vs.Store.Load(key, known) // no token: had is still right
@@ -77,10 +89,13 @@ func (vs *Verdicts[T]) Load(
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	case token == nil:
-		vs.report(key, had)
-		return had, nil
+		token = had.token
 	}
-	return vs.judge(key, mark, token, stamp, check), nil
+	// A change that has no file yet may give way to a file without a change of that.
+	if stamp.IsCommit() {
+		changes = 0
+	}
+	return vs.judge(key, mark, token, stamp, changes, check), nil
 }
 
 // report logs a version that can't be served, once in a while. The line is the original's, which
@@ -103,15 +118,15 @@ func (vs *Verdicts[T]) logDamaged(key, version string, why error) {
 
 // judge returns the verdict on what the store has returned under a stamp, and remembers it.
 func (vs *Verdicts[T]) judge(
-	key string, mark uint64, token []byte, stamp jwtstore.Stamp,
+	key string, mark uint64, token []byte, stamp jwtstore.Stamp, changes uint64,
 	check func(token []byte) (T, error),
 ) *Verdict[T] {
 	v, isKnown := vs.Find(key, mark, token, check)
-	if vs.report(key, v); isKnown && v.stamp == stamp {
+	if vs.report(key, v); isKnown && v.stamp == stamp && v.changes == changes {
 		return v
 	}
 	stamped := *v
-	stamped.stamp = stamp
+	stamped.stamp, stamped.changes = stamp, changes
 	vs.put(key, &stamped)
 	return &stamped
 }

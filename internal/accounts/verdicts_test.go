@@ -106,3 +106,55 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// TestAStoreThatKnowsOfNoChangeIsNotAsked counts how often the store is asked.
+func TestAStoreThatKnowsOfNoChangeIsNotAsked(t *testing.T) {
+	changes, asked := uint64(1), 0
+	store := &stampedStore{stamp: jwtstore.Stamp{1, 1, 1, 1}, asked: &asked}
+	vs := Verdicts[*Account]{Store: store, MaxBytes: 1 << 20, Size: verdictSize, Log: slog.Default(),
+		Changes: func(string) uint64 { return changes }}
+	for _, step := range []struct {
+		name    string
+		changes uint64
+		stamp   jwtstore.Stamp
+		mark    uint64
+		want    int // of two Loads, how many ask
+	}{
+		{"the first time", 1, jwtstore.Stamp{1, 1, 1, 1}, 1, 1},
+		{"another file has changed", 2, jwtstore.Stamp{1, 1, 1, 1}, 1, 1},
+		{"the file has changed", 3, jwtstore.Stamp{2, 1, 1, 1}, 1, 1},
+		{"the operators have changed", 3, jwtstore.Stamp{2, 1, 1, 1}, 2, 1},
+		{"changes are not known", 0, jwtstore.Stamp{2, 1, 1, 1}, 2, 2},
+		// It may give way to an older file, of which no change is told.
+		{"a change without a file", 4, jwtstore.CommitStamp(7), 2, 2},
+	} {
+		changes, store.stamp, asked = step.changes, step.stamp, 0
+		for range 2 {
+			v, err := vs.Load("A", step.mark, func(token []byte) (*Account, error) {
+				return verified("A", token)
+			})
+			if want := fmt.Sprint(step.stamp); err != nil || string(v.token) != want {
+				t.Errorf("%s: loaded %q, %v, want %q", step.name, v.token, err, want)
+			}
+		}
+		if asked != step.want {
+			t.Errorf("%s: the store was asked %d times, want %d", step.name, asked, step.want)
+		}
+	}
+}
+
+// stampedStore has one JWT, which is its stamp as a text.
+type stampedStore struct {
+	stamp jwtstore.Stamp
+	asked *int
+}
+
+func (s *stampedStore) Load(
+	_ string, known jwtstore.Stamp,
+) (jwt []byte, now jwtstore.Stamp, err error) {
+	*s.asked++
+	if known == s.stamp {
+		return nil, s.stamp, nil
+	}
+	return []byte(fmt.Sprint(s.stamp)), s.stamp, nil
+}

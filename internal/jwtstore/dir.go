@@ -194,8 +194,13 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 // newPresence watches the directory at a path. One whose index is elsewhere may have been unmounted
 // before the start.
 func (d *Dir) newPresence(path string, o Options) *presence {
-	p := &presence{path: path, judgement: d.checkCopy, report: o.Gone}
+	p := &presence{path: path, judgement: d.checkCopy}
+	p.report = func(fault error) {
+		d.directory.watch.forget()
+		o.Gone(fault)
+	}
 	p.replaced = func() {
+		d.directory.watch.forget()
 		d.index.recheck()
 		d.directory.findDoubles()
 	}
@@ -273,6 +278,16 @@ func (d *Dir) load(l limits, key string, known Stamp) (jwt []byte, now Stamp, er
 	return d.directory.load(l, key, known)
 }
 
+// Changes returns a number that is another one after each change of what is stored for key: by Put
+// or Delete, or of its file by hand. Other changes may make it another one too. It is 0 if this is
+// not known. A Load after it may return what is newer.
+func (d *Dir) Changes(key string) uint64 {
+	if !looksLikeName(key) || d.unflushed.last(key) != nil {
+		return 0
+	}
+	return d.directory.changes(key)
+}
+
 // Tombstone returns what was kept of a deleted account, nil if it was never deleted. An error means
 // that it can't be read. The caller must not change the bytes.
 func (d *Dir) Tombstone(key string) ([]byte, error) {
@@ -297,11 +312,11 @@ type changes struct {
 }
 
 func (c changes) Load(key string, known Stamp) (jwt []byte, now Stamp, err error) {
-	return c.load(c.directory.changes, key, known)
+	return c.load(c.directory.writers, key, known)
 }
 
 func (c changes) Tombstone(key string) ([]byte, error) {
-	return c.tombstone(c.directory.changes, key)
+	return c.tombstone(c.directory.writers, key)
 }
 
 // Kept yields every activation token and every account with a tombstone that has a file, in any
@@ -390,6 +405,7 @@ func (d *Dir) shut() error {
 	_, older := d.directory.settleDoubles(d.journal.lock.ensure)
 	err = errors.Join(err, older, d.journal.leave())
 	d.index.close()
+	d.directory.watch.close()
 	d.journal.lock.release()
 	return err
 }

@@ -21,6 +21,7 @@ const maxOpenFiles = 32
 // hang otherwise.
 type limits struct {
 	stats, reads slots
+	linked       func(path string) // is told of a file that has other names; nil: it is not told
 }
 
 // slots has one for each goroutine that may be busy at a time; nil: any number of them may be.
@@ -47,6 +48,9 @@ func (l limits) readFile(path string, known Stamp) (content []byte, now Stamp, e
 	giveBack := l.stats.take()
 	state, err := statFile(path)
 	giveBack()
+	if state.linked && l.linked != nil {
+		l.linked(path)
+	}
 	switch {
 	case err != nil:
 		return nil, Stamp{}, absentOrIrregular(err)
@@ -72,10 +76,11 @@ func (l limits) readFile(path string, known Stamp) (content []byte, now Stamp, e
 type directory struct {
 	root      string // ends in a separator
 	presence  *presence
+	watch     *watch
 	preferred layout
 	other     layout
 	readers   limits
-	changes   limits                             // of Put, Delete and Touch
+	writers   limits                             // of Put, Delete and Touch
 	lists     slots                              // for the names in a directory
 	newer     func(key string, a, b []byte) bool // see Options
 	issuedAt  func(jwt []byte) (int64, bool)     // see Options
@@ -85,14 +90,27 @@ type directory struct {
 
 // newDirectory returns the files below root, which are written as sharded says.
 func newDirectory(root string, sharded bool) *directory {
-	return &directory{
-		root:      filepath.Clean(root) + string(filepath.Separator),
+	root = filepath.Clean(root) + string(filepath.Separator)
+	d := &directory{
+		root:      root,
+		watch:     newWatch(root),
 		preferred: layout{sharded: sharded},
 		other:     layout{sharded: !sharded},
 		readers:   newLimits(),
-		changes:   newLimits(),
+		writers:   newLimits(),
 		lists:     make(slots, maxOpenFiles),
 	}
+	d.readers.linked = func(path string) { d.watch.distrust(shardOf(path[len(root):])) }
+	return d
+}
+
+// changes is Dir.Changes for what has a file.
+func (d *directory) changes(key string) uint64 {
+	// Which of two files counts is decided without a change of either.
+	if d.doubles.any.Load() {
+		return 0
+	}
+	return d.watch.changes(shard(key))
 }
 
 // load is Dir.Load for what has a file.
@@ -209,7 +227,7 @@ func (d *directory) file(l layout, r *record) string {
 
 // canTake looks for reasons why the change could never be written to its file. It writes nothing.
 func (d *directory) canTake(r *record) error {
-	defer d.changes.stats.take()()
+	defer d.writers.stats.take()()
 	target := d.file(d.preferred, r)
 	if err := notDir(target); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 type fileState struct {
 	size, mtime, ctime int64 // bytes and Unix ns; ctime is 0 where there is none
 	device, inode      int64 // 0 where there are none
+	linked             bool  // it is a symbolic link, or has several names; never if not known
 	regular, dir       bool  // neither is set for a device, a FIFO and the like
 }
 

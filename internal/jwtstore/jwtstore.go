@@ -38,6 +38,7 @@
 //	journal.go          the commit; record.go, journal_count.go have its format, replay.go reads it
 //	unflushed.go        what is committed, and in no file yet
 //	directory.go        the files; layout.go has their paths, file.go reads and writes one
+//	watch_linux.go      whether a file may have changed since it was read
 //	flusher.go          what is unflushed is written: flushbatch.go, batchsync.go
 //	index.go            of a Version and a Floor, see version.go; index_*.go are its parts
 //	indexfile.go        how the index is on disk: indextable.go, indexlog.go

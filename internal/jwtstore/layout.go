@@ -38,6 +38,11 @@ func (l layout) path(dir, name string) string {
 // shard returns the directory of a name, in the sharded layout.
 func shard(name string) string { return name[trust.KeyLength-shardLength:] }
 
+// shardOf returns the directory in a path below the store's, "" if there is none.
+func shardOf(path string) string {
+	return strings.TrimSuffix(filepath.Dir(path), ".")
+}
+
 // tombstone returns where the tombstone of a name is.
 func (l layout) tombstone(dir, name string) string { return l.path(dir, name) + deletedSuffix }
 

@@ -68,6 +68,7 @@ var racyDirectory = 2 * time.Second
 func (d *Dir) Scan(ctx context.Context, o Scan) error {
 	s := &scan{Scan: o, Dir: d, since: time.Now()}
 	s.looks.SetLimit(runtime.GOMAXPROCS(0))
+	d.directory.watch.forget() // GETs look once more at what no event has told of
 	place := d.directory.presence.place()
 	absent := d.directory.presence.check()
 	if absent == nil {

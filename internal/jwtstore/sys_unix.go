@@ -16,9 +16,19 @@ const openFlags = unix.O_NONBLOCK
 
 // statFile follows symbolic links and opens nothing.
 func statFile(path string) (fileState, error) {
+	state, err := statAt(path, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && state.linked {
+		state, err = statAt(path, 0)
+		state.linked = true
+	}
+	return state, err
+}
+
+// statAt is fstatat(2) for a path.
+func statAt(path string, flags int) (fileState, error) {
 	var st unix.Stat_t
 	for {
-		switch err := unix.Stat(path, &st); err {
+		switch err := unix.Fstatat(unix.AT_FDCWD, path, &st, flags); err {
 		case nil:
 			return stateOf(&st), nil
 		case unix.EINTR: // file systems in user space can be interrupted
@@ -54,6 +64,7 @@ func stateOf(st *unix.Stat_t) fileState {
 		ctime:   st.Ctim.Nano(),
 		device:  int64(st.Dev),
 		inode:   int64(st.Ino),
+		linked:  st.Mode&unix.S_IFMT == unix.S_IFLNK || st.Nlink > 1,
 		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
 		dir:     st.Mode&unix.S_IFMT == unix.S_IFDIR,
 	}
