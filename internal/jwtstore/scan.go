@@ -46,7 +46,7 @@ type scan struct {
 	*Dir
 	dirs  map[string]*scannedDir // by name in the root; "" is the root itself
 	looks errgroup.Group
-	stats int       // files whose state was asked for, since rested
+	stats int       // files whose state was asked for so far
 	since time.Time // when the last pause ended
 }
 
@@ -170,7 +170,7 @@ func (s *scan) compare(ctx context.Context) {
 		if stamp != v.Stamp {
 			s.look(in, key)
 		}
-		if !s.rest(ctx) {
+		if !s.pauseIfDue(ctx) {
 			return
 		}
 	}
@@ -203,17 +203,20 @@ func (d *directory) find(key string) (name string, now Stamp, ok bool) {
 	return "", Stamp{}, false
 }
 
-// restAfter is after how many files a gentle scan pauses.
-const restAfter = 256
+const (
+	// pauseAfter is after how many files a gentle scan pauses.
+	pauseAfter = 256
+	// gentleParts says that a gentle scan takes one of so many parts of the time.
+	gentleParts = 5
+)
 
-// rest pauses now and then, if that is wanted. It returns false when ctx has ended. A gentle scan
-// works for a fifth of the time.
-func (s *scan) rest(ctx context.Context) bool {
-	if s.stats++; s.stats%restAfter != 0 {
+// pauseIfDue pauses now and then, if that is wanted. It returns false when ctx has ended.
+func (s *scan) pauseIfDue(ctx context.Context) bool {
+	if s.stats++; s.stats%pauseAfter != 0 {
 		return true
 	}
 	if s.Gently {
-		pause.For(ctx, 4*time.Since(s.since))
+		pause.Share(ctx, s.since, gentleParts)
 		s.since = time.Now()
 	}
 	return ctx.Err() == nil
@@ -252,7 +255,7 @@ func (s *scan) listDir(ctx context.Context, name string, x *scannedDir) error {
 		if !s.index.Get(key).Stored() {
 			s.look(x, key)
 		}
-		return s.rest(ctx)
+		return s.pauseIfDue(ctx)
 	})
 }
 

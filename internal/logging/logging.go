@@ -84,9 +84,9 @@ type output struct {
 	queue  *Queue
 	waits  bool // Handle waits until the line is written
 
-	first      writer               // what New was given
-	target     atomic.Pointer[Sink] // what Use was given; nil means first
-	complaints *rate.Limiter        // of lines in first about target
+	first    writer               // what New was given
+	target   atomic.Pointer[Sink] // what Use was given; nil means first
+	failures *rate.Limiter        // of lines in first about target
 	// colors is set if first shows colours. It counts only for ColorsOnTerminal.
 	colors bool
 }
@@ -103,9 +103,9 @@ func New(w io.Writer, f Format) *Handler {
 // line says so. Flush writes the last ones.
 func NewQueued(w io.Writer, f Format) *Handler {
 	o := &output{
-		first:      plain{w},
-		colors:     showsColors(w),
-		complaints: rate.NewLimiter(rate.Every(time.Minute), 1),
+		first:    plain{w},
+		colors:   showsColors(w),
+		failures: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
 	h := &Handler{out: o}
 	o.queue = &Queue{note: h.omitted, write: h.write}
@@ -148,7 +148,7 @@ func (h *Handler) write(level slog.Level, line []byte) error {
 
 // reportFailed writes that s can't be used to the first writer, once a minute.
 func (h *Handler) reportFailed(s *Sink, err error) {
-	if h.out.complaints.Allow() {
+	if h.out.failures.Allow() {
 		text := fmt.Sprintf("%s can't be written, its lines are here until it can: %s", s.name, err)
 		level := slog.LevelError
 		_ = h.out.first.writeLine(level, h.line(slog.NewRecord(time.Now(), level, text, 0)))

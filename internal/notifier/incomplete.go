@@ -44,9 +44,9 @@ const (
 	// the least time between two rounds.
 	roundWait     = 5 * time.Second
 	roundInterval = time.Minute
-	// pauseFactor is how many times longer a round pauses than it asks, and a look for importers than
-	// it takes.
-	pauseFactor = 9
+	// roundParts says that a round takes one of so many parts of the time, and a look for importers
+	// too.
+	roundParts = 10
 	// lookedAtOnce is how many accounts a round looks at between two pauses.
 	lookedAtOnce = 1000
 )
@@ -211,7 +211,7 @@ func (a *asker) askImporters(ctx context.Context, exporter string) {
 		a.n.incomplete.ask(i.Key)
 		a.n.mu.Unlock()
 	}
-	pause.For(ctx, pauseFactor*time.Since(began))
+	pause.Share(ctx, began, roundParts)
 }
 
 // answer asks a question of the queue.
@@ -241,7 +241,7 @@ func (a *asker) goRounds(ctx context.Context) {
 func (a *asker) goRound(ctx context.Context) bool {
 	beyond, looked, began := 0, 0, time.Now()
 	wait := func() bool {
-		isGoingOn := pause.For(ctx, pauseFactor*time.Since(began))
+		isGoingOn := pause.Share(ctx, began, roundParts)
 		began = time.Now()
 		return isGoingOn
 	}

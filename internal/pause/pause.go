@@ -15,6 +15,12 @@ func For(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
+// Share pauses after work that began at a time, for so long that the work takes one of so many parts
+// of the time. It reports whether ctx is still alive.
+func Share(ctx context.Context, began time.Time, parts time.Duration) bool {
+	return For(ctx, (parts-1)*time.Since(began))
+}
+
 // Wake wakes a goroutine that receives from c, now or at its next receive. It never blocks. c needs
 // a capacity of one for each such goroutine.
 func Wake(c chan<- struct{}) {

@@ -24,6 +24,16 @@ func TestForReturnsAfterTheTimeOrWhenTheContextEnds(t *testing.T) {
 	})
 }
 
+func TestWorkThatGetsATenthOfTheTimePausesNineTimesAsLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		time.Sleep(time.Second)
+		if alive := pause.Share(t.Context(), began, 10); !alive || time.Since(began) != 10*time.Second {
+			t.Errorf("%v after %s", alive, time.Since(began))
+		}
+	})
+}
+
 func TestWakeIsRememberedOnceAndNeverBlocks(t *testing.T) {
 	c := make(chan struct{}, 1)
 	pause.Wake(c)

@@ -132,7 +132,7 @@ func (d *Difference) compare(key string, a, b claims) {
 // Print writes the difference for people. first and second are the Sources. An account is a title
 // with name and key, and a line for each change: "~ may open 60 connections, was unlimited". One
 // that is in one Source only has no such lines, as they would be all of its claims. The last line
-// counts. Names and Sources are made harmless by claimdiff.Plain.
+// counts. Names and Sources are quoted by claimdiff.Plain.
 func (d Difference) Print(w io.Writer, first, second string) {
 	for _, a := range d.Differ {
 		title := claimdiff.Plain(a.Name)
