@@ -48,6 +48,28 @@
 // A revision of a bucket was decided about by the server that has written it. Its order is that of
 // the bucket: only the signature is checked, and neither times nor claims.
 //
+// # Files
+//
+// In the order in which to read them:
+//
+//	accounts.go     Origin, Account, Trust, Options, and Registry
+//	store.go        what the package needs of others: Store, Committer, Source, Signer
+//	put.go          the way in; sign.go, for a JWT that an account has signed itself
+//	policy.go       the rules; rules.go has their order, precondition.go that of If-Match
+//	get.go          the way out; misses.go asks once for many, via.go finds a circle of servers
+//	catalog.go      what is stored, as it is judged now; verdicts.go remembers that
+//	delete.go       deletions, by order or by hand; tombstone.go, what is left of an account
+//	expire.go       JWTs that have expired
+//	announce.go     what is announced, and when; delivery.go, how far it has got
+//	reassert.go     the stored JWT is announced again, since another one was
+//	scan.go         what has come into the store by hand; review.go, what is not good any more
+//	pack.go         all accounts, a line each; packline.go has the line
+//	merge.go        which of two is the newest, for a bucket
+//	dryrun.go       what Put would do
+//	audit.go        the events of the audit log
+//	errors.go       why a JWT is not taken: each with the audit's word
+//	recently.go     what has happened within some seconds
+//
 // # Concurrency
 //
 // A Registry may be used from any goroutine. Compare and commit are one step for each account,

@@ -15,6 +15,12 @@
 //
 // The reasons are in nats-server's words. The tests of this package, and those of httpapi, compare
 // them with what a nats-server answers.
+//
+// # Files
+//
+// In the order in which to read them: claimcheck.go has Reasons, which asks mapping.go about subject
+// mappings, and that asks function.go about calls such as {{wildcard(1)}}. imports.go says why imports
+// do nothing, and expiry.go which times nats-server can't count.
 package claimcheck
 
 import (

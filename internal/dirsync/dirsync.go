@@ -10,6 +10,12 @@
 //
 // Activation tokens are kept in memory. The Folder itself serves JWTs that the store has no room
 // for.
+//
+// # Files
+//
+// In the order in which to read them: dirsync.go has the Syncer and the order of its steps. folder.go
+// reads a directory, and watch.go notices what changes in it. files.go and removals.go bring that to
+// the store. state.go is the table of what a File can be.
 package dirsync
 
 import (

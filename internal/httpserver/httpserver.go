@@ -3,6 +3,15 @@
 //
 //	Server ── current ──> endpoint ──> listener ──> conn   the connections of one limiter
 //	   └── draining ────> endpoint      finishes its requests after a reload
+//
+// # Files
+//
+// In the order in which to read them:
+//
+//	httpserver.go  Server: New, Run and Reload
+//	endpoint.go    one address with one configuration
+//	limiter.go     how many connections there are, and which one is closed for another
+//	bodies.go      how much memory the bodies of requests take together
 package httpserver
 
 import (

@@ -41,6 +41,7 @@
 //	watch_linux.go      whether a file may have changed since it was read
 //	flusher.go          what is unflushed is written: flushbatch.go, batchsync.go
 //	index.go            of a Version and a Floor, see version.go; index_*.go are its parts
+//	importers.go        which accounts import from one, by the index
 //	indexfile.go        how the index is on disk: indextable.go, indexlog.go
 //	outbox.go           outbox_*.go are its parts
 //	scan.go             what was changed by hand

@@ -14,6 +14,18 @@
 //
 // Audit writes what happened to each JWT that was offered. Limited, Quote and ShortKey are for
 // texts that a client can cause or choose, and Condition is for what stays wrong.
+//
+// # Files
+//
+// In the order in which to read them:
+//
+//	logging.go    Handler and Format: a record becomes a line
+//	text.go       quoting, cutting, times and numbers; json.go, lines in JSON
+//	queue.go      lines that wait for their reader
+//	sink.go       where lines go: file.go, which is rotated, or syslog.go
+//	limited.go    at most so many lines in a time
+//	condition.go  what stays wrong is logged once
+//	audit.go      the audit
 package logging
 
 import (

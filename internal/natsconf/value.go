@@ -3,6 +3,18 @@
 //
 // The package knows the language and nothing else. What a key means, and whether it may be given
 // twice, is for the caller to decide: a Map keeps every entry, in the order of the file.
+//
+// # Files
+//
+// In the order in which to read them:
+//
+//	value.go    the tree: Value, Map, Entry and Pos
+//	parse.go    a file or a text becomes a tree
+//	scan.go     one character after the other, with its position
+//	text.go     strings: bare, quoted and blocks
+//	number.go   numbers, sizes such as 1MB, dates
+//	scope.go    $variables, and the environment
+//	include.go  include files
 package natsconf
 
 import "fmt"
