@@ -301,9 +301,12 @@ func (ss *session) note() {
 // lacksKeys reports whether accounts are to be compared again, since the bucket has fewer keys than
 // before. No account server removes one: a limit did, which another program has set.
 func (f *follower) lacksKeys(i streamInfo) bool {
+	if !i.Cluster.hasMajority() { // it may be old
+		return f.mustCompare.Load()
+	}
 	if had := f.keys.Swap(int64(i.State.Keys)); int64(i.State.Keys) < had {
-		f.log.Warn(fmt.Sprintf("the bucket %s has %d keys, and had %d: another program has removed some; "+
-			"what is stored here is put back", f.stream.bucket, i.State.Keys, had))
+		f.log.Warn(fmt.Sprintf("the bucket %s has %d keys, and had %d: what is stored here is put back "+
+			"(has another program set a limit?)", f.stream.bucket, i.State.Keys, had))
 		f.mustCompare.Store(true)
 	}
 	return f.mustCompare.Load()
