@@ -195,7 +195,8 @@ func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
 		return exitRefused
 	case slices.ContainsFunc(a.Effects, isNamed), mayHave(a, failOn):
 		return exitFailOn
-	case len(a.Changes) > 0 || a.Verdict == dryrun.Signing:
+	case len(a.Changes) > 0 || a.Changes == nil && a.Verdict == dryrun.Stored,
+		a.Verdict == dryrun.Signing:
 		return exitDiffers
 	}
 	return exitSame
@@ -203,12 +204,13 @@ func exitCode(a *dryrun.Answer, failOn []effect.Kind) int {
 
 // mayHave reports whether an effect of these kinds can't be excluded: a change can have one, and
 // something is unknown. A nats-server that does not answer is such an unknown. Without changes
-// nothing can happen.
+// nothing can happen. If they are not known, since what is stored is damaged, anything can.
 func mayHave(a *dryrun.Answer, kinds []effect.Kind) bool {
 	isUnknown := func(line effect.Line) bool { return line.Kind == effect.Unknown }
 	isMeant := func(c claimdiff.Change) bool {
 		// Cut, Stop and Later have the same values in both types.
 		return slices.Contains(kinds, effect.Kind(c.Effect))
 	}
-	return slices.ContainsFunc(a.Effects, isUnknown) && slices.ContainsFunc(a.Changes, isMeant)
+	return slices.ContainsFunc(a.Effects, isUnknown) && (slices.ContainsFunc(a.Changes, isMeant) ||
+		a.Changes == nil && len(kinds) > 0)
 }

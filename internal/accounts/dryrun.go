@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,10 @@ type Trial struct {
 	Offered *Account     // the JWT, as far as it can be read
 	// Claims are those of the JWT; nil if the signature is not that of its issuer.
 	Claims *jwt.AccountClaims
-	Stored *Account // what is served, with which the JWT was compared; nil: nothing is
-	// StoredClaims are those of Stored; nil if that is nil.
+	// Stored is what the JWT was compared with. It may not be served, if its issuer is not trusted
+	// any more, or it is damaged. nil: nothing is stored.
+	Stored *Account
+	// StoredClaims are those of Stored; nil if that is nil or damaged.
 	StoredClaims *jwt.AccountClaims
 }
 
@@ -69,8 +72,26 @@ func (t *Trial) finish(o *offer) *Trial {
 	}
 	if t.Stored = o.served(); t.Stored != nil {
 		t.StoredClaims = t.Stored.Claims()
+	} else if o.current.stored != nil {
+		t.Stored, t.StoredClaims = o.current.stored.unserved()
 	}
 	return t
+}
+
+// unserved returns a stored JWT that is not served with what it says, if its issuer has signed it:
+// who that is does not matter. The claims are nil if it is damaged.
+func (a *Account) unserved() (*Account, *jwt.AccountClaims) {
+	token, shown := bytes.TrimSpace(a.JWT), *a
+	head, err := trust.Peek(token)
+	if err != nil {
+		return a, nil
+	}
+	claims, err := trust.Verify(token, head)
+	if err != nil {
+		return a, nil
+	}
+	shown.Head = head
+	return &shown, claims
 }
 
 // Claims decodes an account JWT that was verified before. It returns nil if that fails.

@@ -169,6 +169,24 @@ func TestADryRunRaisesNoFloor(t *testing.T) {
 	}
 }
 
+// TestADryRunComparesWithWhatIsNotServed either: a JWT whose signer is not trusted any more is stored, and a
+// damaged one is no empty account.
+func TestADryRunComparesWithWhatIsNotServed(t *testing.T) {
+	e := newEnv(t)
+	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	foreign := jwttest.Sign(t, jwttest.NewOperator(t).Key, a, e.now.Add(-time.Minute))
+	e.plant(t, a.ID, foreign)
+	e.plant(t, b.ID, jwttest.Flip(e.signed(t, b, -time.Minute)))
+	trial := e.dryRun(t, a.ID, e.signed(t, a, 0), accounts.Precondition{})
+	if trial.Refused != nil || trial.Stored == nil || trial.StoredClaims == nil || trial.Stored.IssuedAt == 0 {
+		t.Errorf("untrusted: %v %+v %v", trial.Refused, trial.Stored, trial.StoredClaims)
+	}
+	trial = e.dryRun(t, b.ID, e.signed(t, b, 0), accounts.Precondition{})
+	if trial.Refused != nil || trial.Stored == nil || trial.Stored.ETag == "" || trial.StoredClaims != nil {
+		t.Errorf("damaged: %v %+v %v", trial.Refused, trial.Stored, trial.StoredClaims)
+	}
+}
+
 func TestADryRunOfAStoreThatCannotBeReadSaysSo(t *testing.T) {
 	e := newEnv(t)
 	e.committer.putErr = nil

@@ -112,6 +112,9 @@ func (w *writer) refusal(r Rule) {
 func (w *writer) changes(a *Answer) {
 	title := "difference to what is stored (%s)"
 	switch {
+	case a.Changes == nil && a.Verdict == Stored:
+		w.section("what is stored is damaged, so the difference is not known")
+		return
 	case a.Changes == nil:
 		return
 	case a.Stored == nil:

@@ -110,6 +110,11 @@ func (d *dryRunner) describe(
 		// An error means that the client has left.
 		f, _ := d.foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
 		answer.Effects = append([]effect.Line{}, f.Lines...)
+		if answer.Changes == nil {
+			answer.Effects = append(answer.Effects, effect.Line{Kind: effect.Unknown,
+				Code:  "stored_damaged",
+				Words: "what is stored is damaged, so what else changes is not known"})
+		}
 		answer.Asked, answer.TookMS = f.Asked, float64(f.Took)/float64(time.Millisecond)
 		found = append(found, warningsIn(f)...)
 	}

@@ -194,6 +194,25 @@ func TestADryRunOfAnotherAccountsJWTComparesNothing(t *testing.T) {
 	}
 }
 
+// What is stored and damaged is no account without anything.
+func TestADryRunOverADamagedJWT(t *testing.T) {
+	env := newEnvironment(t, func(o *httpapi.Options) {
+		o.Foreteller = &effect.Foreteller{Importers: jwtstore.NewMemory(false).Index(), Accounts: o.Accounts}
+	})
+	a := jwttest.NewAccount(t)
+	env.store.put(a.ID, jwttest.Flip(env.op.Account(t, a)))
+	address, token := serve(t, env.api), env.op.Account(t, a)
+	_, answer := tryPush(t, address, a.ID, token, "")
+	if answer.Verdict != dryrun.Stored || answer.Stored == nil || answer.Changes != nil ||
+		!slices.ContainsFunc(answer.Effects, func(l effect.Line) bool { return l.Code == "stored_damaged" }) {
+		t.Errorf("%+v", answer)
+	}
+	got := ask(t, address, "POST /jwt/v1/accounts/"+a.ID+"/dry-run\n\n"+string(token))
+	if !strings.Contains(got, "what is stored is damaged") || strings.Contains(got, " is new") {
+		t.Error(got)
+	}
+}
+
 // Only what writers may do is refused with their words, and a dry run leaves no line in the audit.
 func TestADryRunIsForWritersAndLimited(t *testing.T) {
 	env := newEnvironment(t, guarded)
