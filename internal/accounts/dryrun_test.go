@@ -178,7 +178,8 @@ func TestADryRunComparesWithWhatIsNotServed(t *testing.T) {
 	e.plant(t, a.ID, foreign)
 	e.plant(t, b.ID, jwttest.Flip(e.signed(t, b, -time.Minute)))
 	trial := e.dryRun(t, a.ID, e.signed(t, a, 0), accounts.Precondition{})
-	if trial.Refused != nil || trial.Stored == nil || trial.StoredClaims == nil || trial.Stored.IssuedAt == 0 {
+	if trial.Refused != nil || trial.Stored == nil || trial.StoredClaims == nil ||
+		trial.Stored.IssuedAt == 0 {
 		t.Errorf("untrusted: %v %+v %v", trial.Refused, trial.Stored, trial.StoredClaims)
 	}
 	trial = e.dryRun(t, b.ID, e.signed(t, b, 0), accounts.Precondition{})
