@@ -67,6 +67,7 @@ func (k *refusedKeys) len() int {
 // apply stores a revision, unless a later one of its key is. refused says that the policy does not
 // take it. The error is that of the store, which may take it later.
 func (a *applier) apply(ctx context.Context, r revision) (refused bool, err error) {
+	// The policy is not asked, and the JWT not verified, for what was applied before.
 	if r.seq <= a.revisions.last(r.key) {
 		a.refused.set(r.key, false) // what this server has pushed itself
 		return false, nil

@@ -40,6 +40,10 @@
 // is not known here yet: then nothing older takes its place. When the operators are others
 // everything is compared again.
 //
+// A value that no account server has written has no header of ours. Its revision says nothing: it is
+// judged as the JWT of a peer is. If it is refused, what is stored here is put back, as after a
+// delete marker.
+//
 // # Start
 //
 // A server compares its directory with the bucket before it announces anything. It reads the
@@ -47,6 +51,9 @@
 // revision beyond its cursor is taken. Otherwise the one that wins by accounts.Wins is taken by the
 // other side, except that an override is never replaced. So it is with everything if the server has
 // never read this bucket, or if the bucket has lost revisions.
+//
+// The same comparison is made while a server runs if the bucket has fewer keys than before, which a
+// limit has removed that another program had set.
 //
 // A leader that is cut off from the others goes on answering for ten seconds. A server that starts
 // does not take its last revision for the end of the bucket: to make a consumer takes a majority

@@ -239,13 +239,17 @@ func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRe
 	if isSame, _, err := t.settler.compare(last); isSame && err == nil {
 		return false, nil
 	}
+	// Before a revision of another bucket is compared with those that were applied, or applied.
 	if err := t.isSameBucket(ctx, nc); err != nil {
 		return false, &publishError{cause: err}
 	}
+	// It is applied without a deadline: what was begun is not given up half-way.
 	if !t.applier.revisions.has(last.key, last.seq) {
 		return t.applier.apply(context.WithoutCancel(ctx), last)
 	}
-	return true, nil // it was refused before, or a file was changed by hand since
+	// It was refused before, a file was changed by hand since, or it is being stored now, for which
+	// commitOver waits.
+	return true, nil
 }
 
 // isSameBucket returns nil if the bucket is the one that was read. Revisions of two can't be

@@ -37,6 +37,7 @@ func (s *stream) readKey(ctx context.Context, key string) (found []accounts.Revi
 		return nil, err
 	}
 	defer c.close()
+	// A replica that is behind delivers the rest later: the last one is that of the leader.
 	for {
 		r, err := c.next(ctx)
 		if err != nil {

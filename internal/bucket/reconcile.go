@@ -31,6 +31,8 @@ const (
 // not known yet.
 func (ss *session) judge() (passKind, error) {
 	f, i, c := ss.follower, ss.from, ss.applier.revisions.now()
+	// A bucket that was restored is known by its last message, or ends too early. The latter is also
+	// what a leader says that is cut off.
 	found, err := f.stream.identify(ss.ctx, ss.nc, i, c)
 	if err != nil {
 		return passNone, err
@@ -104,6 +106,7 @@ func (ss *session) pass(kind passKind) error {
 		return err
 	}
 	found := p.seen.len()
+	// Keys that came into the bucket meanwhile are offered too: that fails, and they are compared.
 	if err := p.offerRest(); err != nil {
 		return err
 	}
@@ -111,11 +114,13 @@ func (ss *session) pass(kind passKind) error {
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
+	// Not where the stream says that it ends: another leader may have said that.
 	seq := max(ss.target, p.cursor)
 	ss.applier.revisions.set(newCursor(ss.from.id, seq, ss.end))
 	ss.status.setFirst(false)
 	ss.status.setEnd(i.State.LastSeq)
 	ss.keys.Store(int64(i.State.Keys))
+	// The bucket has been read only when what was offered, and what came meanwhile, has been followed.
 	end, err := ss.stream.last(ss.ctx, ss.nc, ss.stream.prefix+">")
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)

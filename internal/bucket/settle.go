@@ -54,7 +54,7 @@ func (w *settler) settle(ctx context.Context, key string, o settleOptions) error
 		if err = w.settleOnce(ctx, key, o); err == nil || !pause.For(ctx, settlePause) {
 			break
 		}
-		o.theirs = nil
+		o.theirs = nil // what was known of the bucket is old
 	}
 	return err
 }
@@ -77,6 +77,7 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 		switch {
 		case ours != nil && hashOf(ours) == hashOf(theirs.value):
 			return nil
+		// The revision may have been applied before, and the directory have been changed since.
 		case w.takes(theirs, ours, o):
 			refused, err := w.applier.applyAs(ctx, applied{theirs, true})
 			if err == nil && !refused && o.done != nil {
@@ -89,6 +90,7 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 			}
 		}
 	}
+	// The bucket has nothing of the key, or what loses against the directory.
 	if ours == nil {
 		return nil
 	}
