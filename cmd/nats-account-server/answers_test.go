@@ -195,7 +195,7 @@ func (s *asked) check(more ...answer) {
 	s.stop()
 	select {
 	case <-farewell:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		s.t.Error("it stops without a farewell")
 	}
 }

@@ -102,10 +102,8 @@ func TestTheServersOfABucketSayWhetherTheirDisksSync(t *testing.T) {
 	t.Parallel()
 	c := newBucketCluster(t, "", "", "")
 	denied := make(chan error, 1)
-	nc, err := nats.Connect(c.machines[0].links[0].URL(), nats.UserInfo("account-server", "secret"),
+	nc := natstest.Dial(t, c.machines[0].links[0].URL(), nats.UserInfo("account-server", "secret"),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { denied <- err }))
-	must(t, err)
-	defer nc.Close()
 	natstest.Eventually(t, "all three answer, and sync always", func() bool {
 		return strings.Count(answersTo(t, nc, "$SYS.REQ.SERVER.PING.JSZ", 3), `"sync_always":true`) == 3
 	})

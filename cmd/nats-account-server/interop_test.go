@@ -144,10 +144,7 @@ func (d *interop) dial(creds string, out chan<- time.Time) (*nats.Conn, error) {
 // applied waits until a JWT is what the nats-server goes by.
 func (d *interop) applied(token []byte) {
 	d.t.Helper()
-	nc, err := nats.Connect(d.natsURL, nats.UserCredentials(d.dir+"/sys.creds"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	nc := natstest.Dial(d.t, d.natsURL, nats.UserCredentials(d.dir+"/sys.creds"))
 	defer nc.Close()
 	var pong struct{ Server struct{ ID string } }
 	askNATS(d.t, nc, "$SYS.REQ.SERVER.PING", "", &pong)

@@ -30,7 +30,7 @@ func TestADirectoryOfAFullResolverIsServed(t *testing.T) {
 	a, gone := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	kept, deleted := s.op.Account(t, a), s.op.Account(t, gone)
 	for _, token := range [][]byte{kept, deleted} {
-		if _, err := nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 5*time.Second); err != nil {
+		if _, err := nc.Request("$SYS.REQ.CLAIMS.UPDATE", token, 20*time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -40,7 +40,7 @@ func TestADirectoryOfAFullResolverIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := nc.Request("$SYS.REQ.CLAIMS.DELETE", []byte(signed), 5*time.Second); err != nil {
+	if _, err := nc.Request("$SYS.REQ.CLAIMS.DELETE", []byte(signed), 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	natstest.Stop(n)

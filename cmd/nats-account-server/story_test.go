@@ -177,7 +177,7 @@ func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 // first answer to a push can come before that of nats-server, on a busy machine.
 func repeatCommand(ts *testscript.TestScript, neg bool, args []string) {
 	pattern := regexp.MustCompile(args[0])
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		answer := httpRequest(ts, args[1:])
 		if pattern.Match(answer) {
 			return

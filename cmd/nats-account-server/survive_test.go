@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -164,7 +165,7 @@ func TestACacheServesItsOwnCopyUntilAUserConnects(t *testing.T) {
 		if err == nil {
 			nc.Close()
 		}
-		return err != nil
+		return errors.Is(err, nats.ErrAuthorization)
 	})
 	p.term()
 }

@@ -107,12 +107,7 @@ func (k *keeper) url(user string) string {
 // connect connects as a user.
 func (k *keeper) connect(t *testing.T, user string) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect(k.url(user))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	return nc
+	return natstest.Dial(t, k.url(user))
 }
 
 // member is one account server.

@@ -406,7 +406,7 @@ func timed(t *testing.T, env *environment, read, write time.Duration) string {
 
 func TestASlowBodyGetsItsAnswer(t *testing.T) {
 	env, a := newEnvironment(t), jwttest.NewAccount(t)
-	conn := dial(t, timed(t, env, 400*time.Millisecond, 100*time.Millisecond))
+	conn := dial(t, timed(t, env, 700*time.Millisecond, 400*time.Millisecond))
 	send(t, conn, wire("POST /jwt/v1/accounts/"+a.ID+"\nContent-Length: 100\n\neyJ0"))
 	r := bufio.NewReader(conn)
 	got := receive(t, r, "POST")
@@ -423,7 +423,7 @@ func TestASlowBodyGetsItsAnswer(t *testing.T) {
 
 func TestAnIdleConnectionIsClosed(t *testing.T) {
 	env := newEnvironment(t)
-	conn := dial(t, timed(t, env, 400*time.Millisecond, 100*time.Millisecond))
+	conn := dial(t, timed(t, env, 700*time.Millisecond, 400*time.Millisecond))
 	send(t, conn, wire("GET /healthz"))
 	r := bufio.NewReader(conn)
 	if got := receive(t, r, "GET"); got != bare {
@@ -513,7 +513,7 @@ func send(t *testing.T, conn net.Conn, text string) {
 // wantClosed waits until the server closes the connection.
 func wantClosed(t *testing.T, conn net.Conn, r *bufio.Reader) {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.ReadByte(); err == nil {

@@ -424,7 +424,7 @@ func TestAFileThatCanNotBeWritten(t *testing.T) {
 		if !strings.Contains(text, key) {
 			t.Errorf("warning %q", text)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("there is no warning")
 	}
 	loads(t, d, key, "one")

@@ -138,7 +138,7 @@ func TestADiskOfWhichAPartDoesNotAnswer(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Errorf("%s waits for the disk", c.name)
 		}
 	}

@@ -113,15 +113,18 @@ func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Serv
 	return servers
 }
 
-// Connect connects with a user's creds until the test ends. On a busy machine that may fail at first: a
-// nats-server waits less than two seconds for the account's JWT from a URL, and sends a PING meanwhile, which
-// nats.go does not expect.
+// Connect connects with a user's creds until the test ends.
 func Connect(t testing.TB, url string, creds []byte, options ...nats.Option) *nats.Conn {
 	t.Helper()
 	path := jwttest.File(t, t.TempDir(), "user.creds", creds)
-	// A busy machine takes its time.
-	all := append([]nats.Option{nats.UserCredentials(path),
-		nats.Timeout(20 * time.Second)}, options...)
+	return Dial(t, url, append([]nats.Option{nats.UserCredentials(path)}, options...)...)
+}
+
+// Dial connects until the test ends. On a busy machine that may fail at first: a nats-server waits less than
+// two seconds for the account's JWT from a URL, and sends a PING meanwhile, which nats.go does not expect.
+func Dial(t testing.TB, url string, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	all := append([]nats.Option{nats.Timeout(20 * time.Second)}, options...)
 	nc, err := nats.Connect(url, all...)
 	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)

@@ -79,7 +79,7 @@ func (m *stalledMesh) wantRunning(t *testing.T, name string) {
 func runningAt(t *testing.T, nc *nats.Conn, s *server.Server, key string) string {
 	t.Helper()
 	m, err := nc.Request("$SYS.REQ.SERVER."+s.ID()+".ACCOUNTZ",
-		fmt.Appendf(nil, `{"account":%q}`, key), 5*time.Second)
+		fmt.Appendf(nil, `{"account":%q}`, key), 20*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -199,7 +199,7 @@ func TestARepeatedAnnouncementLosesNoReplyInFlight(t *testing.T) {
 	}
 	select {
 	case <-replies:
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Error("the reply in flight is lost")
 	}
 	if d := e.notifier.Delivery(exporter.ID); d.Acked != 1 || d.NotInUse != 1 || d.State != accounts.Sent {

@@ -135,7 +135,7 @@ func TestHeadersAreTolerated(t *testing.T) {
 	token := srv.signed(t, a, 0)
 	m := &nats.Msg{Subject: "$SYS.REQ.CLAIMS.UPDATE", Data: token,
 		Header: nats.Header{"Nats-Request-Info": {`{"acc":"x"}`}}}
-	if _, err := srv.nc.RequestMsg(m, 5*time.Second); err != nil {
+	if _, err := srv.nc.RequestMsg(m, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	srv.eventuallyHas(t, a.ID, token)
@@ -147,7 +147,7 @@ func TestALookupIsAnsweredAtOnceIfTheAccountIsStoredAndOtherwiseAfterADelay(t *t
 	a := jwttest.NewAccount(t)
 	token := srv.signed(t, a, 0)
 	srv.push(t, a.ID, token)
-	m, err := srv.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 5*time.Second)
+	m, err := srv.nc.Request("$SYS.REQ.ACCOUNT."+a.ID+".CLAIMS.LOOKUP", nil, 20*time.Second)
 	if err != nil || !bytes.Equal(m.Data, token) {
 		t.Fatalf("%v, %v", m, err)
 	}

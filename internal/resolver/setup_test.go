@@ -251,7 +251,7 @@ func (srv *accountServer) request(t *testing.T, subject string, data []byte) res
 		t.Fatal(err)
 	}
 	for {
-		m, err := sub.NextMsg(5 * time.Second)
+		m, err := sub.NextMsg(20 * time.Second)
 		if err != nil {
 			t.Fatalf("%s: %s", subject, err)
 		}

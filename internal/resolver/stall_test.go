@@ -138,7 +138,7 @@ func TestANatsServerThatWasAwayKeepsANewerJWT(t *testing.T) {
 					c.log.Count("nats-server n2 is gone") > 0)
 			})
 			update := "$SYS.REQ.ACCOUNT." + a.ID + ".CLAIMS.UPDATE"
-			if _, err := c.envs[1].nc.Request(update, newer, 5*time.Second); err != nil {
+			if _, err := c.envs[1].nc.Request(update, newer, 20*time.Second); err != nil {
 				t.Fatal(err)
 			}
 			route.Up()
