@@ -249,12 +249,7 @@ func TestTheOfficeInABrowser(t *testing.T) {
 	})
 	t.Run("a narrow list says what its words are about", func(t *testing.T) {
 		tab := b.Open(t, browsertest.View{Width: 400})
-		// The list has its connections when a nats-server has answered in time.
-		natstest.Eventually(t, "the list has connections", func() bool {
-			_, list := get(t, o.url+"/accounts?q=orders")
-			return strings.Contains(list, `class="num connections`)
-		})
-		tab.Go(o.url + "/accounts?q=orders")
+		goUntil(t, tab, o.url+"/accounts?q=orders", `document.querySelector("td.connections") !== null`)
 		const around = `(s, part) => getComputedStyle(document.querySelector(s), part).content`
 		want(t, tab, `(`+around+`)("td.expires", "::after")`, `" expires"`)
 		want(t, tab, `(`+around+`)("td.connections", "::after")`, `" connections"`)
