@@ -196,7 +196,7 @@ func (p *policy) decide(o *offer) error { return p.first(decisions, o) }
 // checkSame returns errSame for what is stored already. What has expired since gets the refusal.
 func checkSame(p *policy, o *offer) error {
 	served := o.current.served
-	isExpired := o.Expires != 0 && o.Expires <= p.now().Unix()
+	isExpired := o.Expires > 0 && o.Expires <= p.now().Unix()
 	if served != nil && served.Hash == o.Hash && (o.from.isLenient() || !isExpired) {
 		return errSame
 	}
@@ -237,10 +237,6 @@ func checkSpelling(_ *policy, o *offer) error {
 func checkClaims(_ *policy, o *offer) error {
 	var found jwt.ValidationResults
 	o.claims.Validate(&found)
-	// Validate takes a time before 1970 for none, and nats-server takes it for one that has passed.
-	if o.claims.Expires < 0 {
-		found.AddTimeCheck("claim is expired")
-	}
 	isUsed := !found.IsBlocking(false) // by some nats-servers
 	if isUsed {
 		for _, reason := range claimcheck.Reasons(o.claims, o.trust.isSystem(o.Key)) {

@@ -12,13 +12,17 @@ import (
 // expires in nanoseconds, in 64 bits.
 const maxAhead = math.MaxInt64 / int64(time.Second)
 
-// Expiry says that nats-server takes the time of expiry of an account for another one, "" if it
-// does not. A time that is too far ahead becomes one that may be at any time, or has passed:
-// hasPassed says so. Then nats-server ends all connections, and each that comes. exp is in Unix
-// seconds; 0 and below is never. now is the clock of this machine.
-func Expiry(exp int64, now time.Time) (fault string, hasPassed bool) {
+// Expiry says that nats-server takes the time of expiry of an account for another one than package
+// jwt does, "" if it does not. One before 1970 is none for jwt, and has passed for nats-server. One
+// that is too far ahead becomes one that may be at any time, or has passed: cuts says so. Then
+// nats-server ends all connections, and each that comes. exp is in Unix seconds; 0 is never. now is
+// the clock of this machine.
+func Expiry(exp int64, now time.Time) (fault string, cuts bool) {
+	if exp < 0 {
+		return "before 1970, which has passed for nats-server: it lets no new client in", false
+	}
 	ahead := exp - now.Unix()
-	if exp <= 0 || ahead <= maxAhead {
+	if ahead <= maxAhead {
 		return "", false
 	}
 	fault = fmt.Sprintf("%s is more than 292 years ahead, and nats-server can't count so far: ",

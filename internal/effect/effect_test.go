@@ -340,6 +340,11 @@ var cutRows = []row{
 		cut: []string{"a", "leaf"},
 	},
 	{
+		name: "it expires before 1970", stored: same,
+		pushed:  func(_ *run, c *jwt.AccountClaims) { c.Expires = -1 },
+		clients: []client{{name: "a"}, {name: "leaf", leaf: true}}, lines: []string{"later expired"},
+	},
+	{
 		name:   "it expires later",
 		stored: func(_ *run, c *jwt.AccountClaims) { c.Expires = time.Now().Unix() + 3600 },
 		pushed: same, clients: []client{{name: "a"}},

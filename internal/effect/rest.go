@@ -15,18 +15,21 @@ import (
 // findRest adds what follows from the changes alone, whatever is connected. Most are Later; expiry
 // and mappings may be Cut and Stop.
 func (p *push) findRest() {
-	fault, hasPassed := claimcheck.Expiry(p.pushed.Expires, p.now)
-	if _, total := connected(p.infos); hasPassed {
+	fault, cuts := claimcheck.Expiry(p.pushed.Expires, p.now)
+	_, total := connected(p.infos)
+	switch {
+	case cuts:
 		p.add(Cut, "expiry_too_far", total, "expires: %s, at once; %s now", fault, p.there(total))
+	case p.pushed.Expires < 0:
+		p.add(Later, "expired", 0, "expires: %s", fault)
 	}
 	for _, c := range p.changes {
 		switch {
-		case c.Field == "exp" && hasPassed:
+		case c.Field == "exp" && (cuts || p.pushed.Expires < 0):
 			// The line above says what it does.
 		case c.Field == "nats.limits.payload" && c.Effect == claimdiff.Cut:
 			p.payloadLine(c)
 		case c.Field == "exp" && c.Effect == claimdiff.Cut:
-			_, total := connected(p.infos)
 			p.add(Cut, c.Code, total, "%s: then all connections are out, %s now; a later JWT "+
 				"that is pushed before prevents it", c.Words, p.there(total))
 		case c.Effect == claimdiff.Later:
