@@ -77,7 +77,7 @@ windows:
 	GOOS=windows go vet $(PER_OS)
 	GOOS=windows go test -exec wine -run '^Test(Dir|Memory)$$' ./internal/jwtstore
 	GOOS=windows go test -exec wine ./internal/winsvc
-	WINE=wine go test -run '^TestTheMainJobOnWindows$$' ./cmd/nats-account-server
+	WINE=wine go test $(RACE) -vet=off -ldflags=-w -run '^TestTheMainJobOnWindows$$' ./cmd/nats-account-server
 	wineboot -k
 
 TIME ?= 30s

@@ -40,7 +40,7 @@ const (
 
 // attemptTimeout bounds one request: the leader may hang, and another one is elected after some
 // seconds. What was asked while there was none is never answered. So a read, which can be repeated
-// at once, waits for less.
+// at once, is asked again after readTimeout.
 const (
 	attemptTimeout = 2 * time.Second
 	readTimeout    = 500 * time.Millisecond
@@ -207,10 +207,7 @@ func (s *stream) last(ctx context.Context, nc *nats.Conn, subject string) (revis
 
 // get returns the revision that is wanted; the zero revision if there is none.
 func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) (revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	var found storedMessage
-	err := s.api(ctx, nc, "STREAM.MSG.GET."+s.name, wanted, &found)
+	found, err := s.read(ctx, nc, wanted)
 	switch m := &found.Message; {
 	case isCode(err, codeNoMessage):
 		return revision{}, nil
@@ -222,6 +219,37 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) 
 			header = nil
 		}
 		return s.newRevision(m.Subject, m.Seq, m.Time, header, m.Data), nil
+	}
+}
+
+// read asks for a message, and once more after each readTimeout. A leader that is new does not answer
+// what was asked before, and a large message on a slow line takes longer. Any of the answers will do,
+// since each was asked for after the call.
+func (s *stream) read(
+	ctx context.Context, nc *nats.Conn, wanted map[string]any,
+) (storedMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	type answer struct {
+		message storedMessage
+		err     error
+	}
+	answers := make(chan answer, 2+attemptTimeout/readTimeout) // all have room
+	ask := func() {
+		var a answer
+		a.err = s.api(ctx, nc, "STREAM.MSG.GET."+s.name, wanted, &a.message)
+		answers <- a
+	}
+	again := time.NewTicker(readTimeout)
+	defer again.Stop()
+	go ask()
+	for {
+		select {
+		case a := <-answers: // at the latest that no answer came
+			return a.message, a.err
+		case <-again.C:
+			go ask()
+		}
 	}
 }
 

@@ -417,3 +417,15 @@ func TestAnOlderJWTThatOneServerLetsInCountsForAll(t *testing.T) {
 	s.b.serves(s.x.ID, s.version(4))
 	s.wantInBucket(s.version(4))
 }
+
+// TestAnAnswerMayTakeLongerThanUntilItIsAskedForAgain is for a large JWT on a slow line.
+func TestAnAnswerMayTakeLongerThanUntilItIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	op, k := jwttest.NewOperator(t), startKeeper(t, "")
+	line := natstest.NewRelay(t, 0, "nats://"+k.address)
+	m := newMember(t, op).start(&keeper{address: strings.TrimPrefix(line.URL(), "nats://")}).await()
+	a := jwttest.NewAccount(t)
+	m.mustPush(issue(t, op, a, 1))
+	line.Delay(bucket.ReadTimeout * 3 / 4) // in each direction
+	m.mustPush(issue(t, op, a, 2))
+}

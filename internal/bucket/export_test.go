@@ -17,6 +17,9 @@ func (s *Store) Play(nc *nats.Conn) {
 	s.stream.conn.Store(nc)
 }
 
+// ReadTimeout is after how long a read is asked again.
+const ReadTimeout = readTimeout
+
 // BucketID returns the id of the bucket that was read.
 func (s *Store) BucketID() string { return s.revisions.now().ID }
 
