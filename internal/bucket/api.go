@@ -23,17 +23,19 @@ import (
 
 // The error codes of JetStream that say something certain.
 const (
-	codeNoSuchStream  = 10059
+	// They are err_code of the answer, not code, which is like a status of HTTP. What each means
+	// for a push is in publish.
+	codeNoSuchStream  = 10059 // the bucket was not made yet
 	codeStreamInUse   = 10058 // it is there, with another configuration
-	codeNoMessage     = 10037
+	codeNoMessage     = 10037 // the key is free: its expected revision is 0
 	codeWrongLast     = 10071 // the expected revision is not the last one
 	codeInFlight      = 10164 // another message of the key is on its way, or was when the leader was lost
 	codeNoLeader      = 10008 // JetStream is temporarily not available
-	codeTooLarge      = 10054
-	codeFull          = 10077
-	codeAccountFull   = 10002
+	codeTooLarge      = 10054 // max_msg_size of the stream
+	codeFull          = 10077 // the stream can't store more, for example at its max_bytes
+	codeAccountFull   = 10002 // a limit of the account that has JetStream
 	codeNoRoom        = 10023 // of this nats-server, for all that it keeps
-	codeSealed        = 10109
+	codeSealed        = 10109 // the stream takes nothing any more
 	codeNoReplication = 10074 // replicas need a cluster
 	codeNoPeers       = 10005 // too few servers for the replicas
 )
@@ -47,9 +49,11 @@ const (
 )
 
 // apiError is an error that JetStream answers with.
+//
+//	{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 4711"}}
 type apiError struct {
-	Code        int    `json:"code"`
-	ErrCode     int    `json:"err_code"`
+	Code        int    `json:"code"`     // 400, 404, 503…
+	ErrCode     int    `json:"err_code"` // one of the codes above, or another one
 	Description string `json:"description"`
 }
 
@@ -67,14 +71,18 @@ var errNoAnswer = errors.New("no answer of the bucket's leader")
 // errNoMajority is the error of a leader that is cut off from the other nats-servers of the bucket.
 var errNoMajority = errors.New("most of its nats-servers are away")
 
-// isLeaderless reports whether an error says that the bucket has no leader which answers.
+// isLeaderless reports whether an error says that the bucket has no leader which answers. A closed
+// connection is none: it says nothing of the leader.
 func isLeaderless(err error) bool {
 	answer, isAnswer := errors.AsType[*apiError](err)
 	return errors.Is(err, errNoAnswer) || errors.Is(err, errNoMajority) ||
 		errors.Is(err, nats.ErrNoResponders) || isAnswer && answer.Code == 503
 }
 
-// request sends a request, and decodes its answer into v. v may be nil.
+// request sends a request, and decodes its answer into v. v may be nil. The error is an *apiError
+// if JetStream has refused, a *deniedError if the user may not ask, and errNoAnswer if ctx's
+// deadline or attemptTimeout has passed. After an errNoAnswer the request may have been carried
+// out.
 func (s *stream) request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -87,6 +95,7 @@ func (s *stream) request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any)
 	var failed struct {
 		Error *apiError `json:"error"`
 	}
+	// For a publish such an answer is no refusal: the message may be stored.
 	if err := json.Unmarshal(answer.Data, &failed); err != nil {
 		return fmt.Errorf("the answer on %s is no JSON: %w", m.Subject, err)
 	}
@@ -99,7 +108,8 @@ func (s *stream) request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any)
 	return json.Unmarshal(answer.Data, v)
 }
 
-// api sends a request to JetStream's API.
+// api sends a request to JetStream's API. subject is what follows $JS.API., for example
+// STREAM.INFO.KV_ACCOUNT_JWTS.
 func (s *stream) api(ctx context.Context, nc *nats.Conn, subject string, body, v any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -110,6 +120,9 @@ func (s *stream) api(ctx context.Context, nc *nats.Conn, subject string, body, v
 
 // The headers of a message.
 const (
+	// JetStream reads the first two, and clients of the key-value API read and write the third. The
+	// others are ours. No signature guards them: only account servers should have the permission to
+	// publish.
 	headerExpected = "Nats-Expected-Last-Subject-Sequence"
 	headerStream   = "Nats-Expected-Stream"
 	headerMarker   = "KV-Operation" // of what a client of the key-value API has deleted
@@ -129,11 +142,12 @@ const (
 	doorOffer = "offer"
 )
 
-// revision is one message of the bucket. The zero revision is none.
+// revision is one message of the bucket. The zero revision is none. It is not changed after it was
+// made.
 type revision struct {
-	key      string // of an account, or the hash of an activation token
-	seq      uint64
-	at       time.Time
+	key      string    // of an account, or the hash of an activation token
+	seq      uint64    // of the stream, from 1; a later revision of any key has a greater one
+	at       time.Time // when JetStream stored it, by the leader's clock
 	header   nats.Header
 	value    []byte // nil if only the header was asked for
 	isMarker bool   // a client of the key-value API has deleted it
@@ -142,13 +156,16 @@ type revision struct {
 // isTombstone reports whether the account was deleted.
 func (r *revision) isTombstone() bool { return r.header.Get(headerKind) == kindTombstone }
 
-// isOfServer reports whether an account server has written it, which has verified it then.
+// isOfServer reports whether an account server has written it, which has verified it then. It goes
+// by the header alone. The signature of a JWT is checked here all the same.
 func (r *revision) isOfServer() bool { return r.header.Get(headerKind) != "" }
 
-// isOverride reports whether it was allowed to replace a newer one.
+// isOverride reports whether it was allowed to replace a newer one. A start takes it although the
+// directory has a newer one.
 func (r *revision) isOverride() bool { return r.header.Get(headerOverride) == "true" }
 
-// hash returns the hash of the value; false if it is not known.
+// hash returns the hash of the value; false if it is not known. If only the header was read it is
+// what the header says. A value that was put there by hand has no such header.
 func (r *revision) hash() (hash [32]byte, ok bool) {
 	if r.value != nil {
 		return hashOf(r.value), true
@@ -160,10 +177,11 @@ func (r *revision) hash() (hash [32]byte, ok bool) {
 	return [32]byte(b), true
 }
 
-// hashOf is the hash of a value, as the index has it.
+// hashOf is the hash of a value, as the index has it. Space around a JWT does not count.
 func hashOf(value []byte) [32]byte { return sha256.Sum256(bytes.TrimSpace(value)) }
 
-// subject returns the subject of a key.
+// subject returns the subject of a key. Examples are $KV.B.a.ACXX… and $KV.B.t.<SHA-256 of the
+// token>. The key must be one of these two kinds.
 func (s *stream) subject(key string) string {
 	if trust.IsActivationHash(key) {
 		return s.prefix + "t." + key
@@ -171,7 +189,8 @@ func (s *stream) subject(key string) string {
 	return s.prefix + "a." + key
 }
 
-// keyOf returns the key of a subject, "" if it is not ours.
+// keyOf returns the key of a subject, "" if it is not ours. The cursor moves over a revision
+// without a key, and nothing else becomes of it.
 func (s *stream) keyOf(subject string) string {
 	rest, _ := strings.CutPrefix(subject, s.prefix)
 	kind, key, _ := strings.Cut(rest, ".")
@@ -183,6 +202,8 @@ func (s *stream) keyOf(subject string) string {
 
 // newRevision makes a revision of what a message has.
 func (s *stream) newRevision(subject string, seq uint64, at time.Time, h nats.Header, value []byte) revision {
+	// nats-server writes Nats-Marker-Reason itself, in the place of what a limit of age has
+	// removed.
 	op := h.Get(headerMarker)
 	return revision{key: s.keyOf(subject), seq: seq, at: at, header: h, value: value,
 		isMarker: op == "DEL" || op == "PURGE" || h.Get("Nats-Marker-Reason") != ""}
@@ -193,19 +214,21 @@ type storedMessage struct {
 	Message struct {
 		Subject string    `json:"subject"`
 		Seq     uint64    `json:"seq"`
-		Header  []byte    `json:"hdrs"`
-		Data    []byte    `json:"data"`
+		Header  []byte    `json:"hdrs"` // base64 in the JSON; begins with the line NATS/1.0
+		Data    []byte    `json:"data"` // base64 in the JSON
 		Time    time.Time `json:"time"`
 	} `json:"message"`
 }
 
 // last returns the last revision of a subject at the leader; the zero revision if there is none.
-// The subject may have wildcards.
+// The subject may have wildcards. The answer may be old if that leader is cut off. A publish with
+// its seq as the expected one then fails.
 func (s *stream) last(ctx context.Context, nc *nats.Conn, subject string) (revision, error) {
 	return s.get(ctx, nc, map[string]any{"last_by_subj": subject})
 }
 
-// get returns the revision that is wanted; the zero revision if there is none.
+// get returns the revision that is wanted; the zero revision if there is none. wanted is the body
+// of STREAM.MSG.GET, {"last_by_subj":"$KV.B.a.ACXX…"} or {"seq":4711}.
 func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) (revision, error) {
 	found, err := s.read(ctx, nc, wanted)
 	switch m := &found.Message; {
@@ -215,6 +238,7 @@ func (s *stream) get(ctx context.Context, nc *nats.Conn, wanted map[string]any) 
 		return revision{}, err
 	default:
 		header, err := nats.DecodeHeadersMsg(m.Header)
+		// Then it counts as written by another program.
 		if len(m.Header) > 0 && err != nil {
 			header = nil
 		}
@@ -234,6 +258,7 @@ func (s *stream) read(
 		message storedMessage
 		err     error
 	}
+	// The goroutine of a later question ends by itself after the return, for ctx has ended then.
 	answers := make(chan answer, 2+attemptTimeout/readTimeout) // all have room
 	ask := func() {
 		var a answer
@@ -254,9 +279,10 @@ func (s *stream) read(
 }
 
 // publishError says why a publish has failed, and whether the message may be in the bucket all the
-// same.
+// same. The caller may try again in both cases.
 type publishError struct {
 	cause error
+	// false: it is certainly not there.
 	maybe bool
 }
 
@@ -266,6 +292,14 @@ func (e *publishError) Unwrap() error { return e.cause }
 // publish writes a revision if the last one of its key is still expected. The error is a
 // *publishError if it is worth another try, otherwise an *accounts.CommitError or
 // *accounts.TooLargeError.
+//
+// expected is 0 for a key that has none. h is changed. seq is the new revision: a majority of the
+// nats-servers of the bucket has it. What each error says:
+//
+//	no responders, denied, 503, 10008      not stored, certain: nothing has taken the message
+//	10071, 10164, 10109                    not stored, certain: the leader has refused it
+//	10077, 10002, 10054, maximum payload   not stored, certain, and another try does not help
+//	no answer, connection lost, unknown    may be stored
 func (s *stream) publish(
 	ctx context.Context, nc *nats.Conn, key string, h nats.Header, value []byte, expected uint64,
 ) (seq uint64, err error) {
@@ -273,6 +307,8 @@ func (s *stream) publish(
 	var ack struct {
 		Seq uint64 `json:"seq"`
 	}
+	// There is no Nats-Msg-Id: of two values with one id the second would be acknowledged and
+	// dropped.
 	err = s.request(ctx, nc, &nats.Msg{Subject: s.subject(key), Header: h, Data: value}, &ack)
 	failed, isAnswer := errors.AsType[*apiError](err)
 	denied := asDenied(err)
@@ -296,7 +332,8 @@ func (s *stream) publish(
 }
 
 // probe finds out whether this server may publish: what names another stream is refused before it
-// is stored.
+// is stored. The answer itself counts for nothing, see rights: an error of JetStream means that
+// publishing is allowed. Without the probe a server that gets no push would not know.
 func (s *stream) probe(ctx context.Context, nc *nats.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -312,7 +349,8 @@ func tooLarge(nc *nats.Conn, value []byte) error {
 	return &accounts.TooLargeError{Size: len(value), Limit: int(nc.MaxPayload()) - headerRoom}
 }
 
-// header returns the headers of a value.
+// header returns the headers of a value. user is "" if none was asked for. Its unprintable
+// characters are escaped: a line break in it begins no other header.
 func (s *stream) header(kind, door, user string, value []byte, override bool) nats.Header {
 	hash := hashOf(value)
 	h := nats.Header{}

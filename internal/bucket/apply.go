@@ -14,10 +14,12 @@ import (
 	"nats-account-server/internal/trust"
 )
 
-// appliedKey is the key of an applied in the context of a Put or Delete.
+// appliedKey is the key of an applied in the context of a Put or Delete. The policy's Put has no
+// argument for it, and calls that of the Store with the same context.
 type appliedKey struct{}
 
-// applied is the revision that a Put or Delete is of.
+// applied is the revision that a Put or Delete is of. The zero applied is of no revision: begin
+// refuses it.
 type applied struct {
 	revision
 	again bool // also if it was applied before: the directory has something else
@@ -25,6 +27,9 @@ type applied struct {
 
 // applier puts revisions of the bucket into the directory. Each goes through the policy, which
 // calls put or delete with the lock of its key.
+//
+// A commit, the session and a settle may apply revisions of one key at once. Which is the later one
+// is decided under the directory's lock of the key, by revisions.begin.
 type applier struct {
 	dir       *jwtstore.Dir
 	revisions *revisions
@@ -34,7 +39,8 @@ type applier struct {
 	refused   refusedKeys
 }
 
-// refusedKeys are those whose last revision the policy does not take.
+// refusedKeys are those whose last revision the policy does not take. They are counted for
+// State.Refused. The zero value is ready.
 type refusedKeys struct {
 	mu   sync.Mutex // guards keys
 	keys map[string]struct{}
@@ -65,7 +71,8 @@ func (k *refusedKeys) len() int {
 }
 
 // apply stores a revision, unless a later one of its key is. refused says that the policy does not
-// take it. The error is that of the store, which may take it later.
+// take it. The error is that of the store, which may take it later. A revision that is refused is
+// logged, and is not tried again before everything is compared.
 func (a *applier) apply(ctx context.Context, r revision) (refused bool, err error) {
 	// The policy is not asked, and the JWT not verified, for what was applied before.
 	if r.seq <= a.revisions.last(r.key) {
@@ -75,13 +82,17 @@ func (a *applier) apply(ctx context.Context, r revision) (refused bool, err erro
 	return a.applyAs(ctx, applied{revision: r})
 }
 
-// applyAs is apply, also for a revision that was applied before.
+// applyAs is apply, also for a revision that was applied before. It takes as long as the disk.
+// false and nil mean that the journal has it on stable storage, or that a later one of its key is
+// stored.
 func (a *applier) applyAs(ctx context.Context, r applied) (refused bool, err error) {
 	ctx = context.WithValue(ctx, appliedKey{}, r)
+	// The committer has told the nats-servers, so Broadcast lets them only be asked what they run.
 	from := accounts.Origin{Kind: accounts.KindKV, Peer: true, Broadcast: true,
 		ByHand: !r.isOfServer(), User: r.header.Get(headerUser)}
 	switch {
 	case trust.IsActivationHash(r.key):
+		// The policy puts a token under the hash that it has itself. It must be this one.
 		if err = activations.Check(r.key, r.value); err == nil {
 			_, _, err = a.tokens.Put(ctx, r.value, from)
 		}
@@ -91,6 +102,7 @@ func (a *applier) applyAs(ctx context.Context, r applied) (refused bool, err err
 		_, err = a.accounts.Put(ctx, r.key, r.value, from)
 	}
 	switch {
+	// With ErrAudit it is stored too: only its line of the audit log is missing.
 	case err == nil, errors.Is(err, accounts.ErrAudit):
 		a.refused.set(r.key, false)
 		return false, nil
@@ -104,6 +116,8 @@ func (a *applier) applyAs(ctx context.Context, r applied) (refused bool, err err
 }
 
 // isOfStore reports whether the store could not do what the policy has allowed, or could not say.
+// Such a revision is tried again. Any other error is a refusal of the policy, which a later attempt
+// would get as well.
 func isOfStore(err error) bool {
 	for _, e := range []error{accounts.ErrSave, accounts.ErrUnreadable, jwtstore.ErrClosed,
 		jwtstore.ErrDirectory, context.Canceled} {
@@ -114,7 +128,8 @@ func isOfStore(err error) bool {
 	return accounts.Reason(err) == "save-failed"
 }
 
-// put is Put for a revision of the bucket.
+// put is Put for a revision of the bucket. The error is accounts.ErrSuperseded if the revision is
+// not later than what was applied of the key.
 func (a *applier) put(ctx context.Context, key string, jwt []byte, allow allowPut) (uint64, error) {
 	undo, isAllowed := func() {}, false
 	seq, err := a.dir.Put(ctx, key, accounts.KindKV, jwt,
@@ -125,17 +140,22 @@ func (a *applier) put(ctx context.Context, key string, jwt []byte, allow allowPu
 				return v, accounts.ErrSuperseded
 			}
 			v, err = allow(now)
+			// What another server replaced of this second must not come back here, although it
+			// never was here.
 			v.Floor = v.Floor.WithReplaced(r.replaced())
 			isAllowed = err == nil
 			return v, err
 		})
+	// The revision of a refused one stays recorded. That of one which could not be stored does not:
+	// it comes again.
 	if err != nil && isAllowed {
 		undo()
 	}
 	return seq, err
 }
 
-// delete is Delete for a revision of the bucket.
+// delete is Delete for a revision of the bucket. It bars older JWTs also on a server that never had
+// the account: so it is PutTombstone, which needs nothing stored, and not Delete.
 func (a *applier) delete(ctx context.Context, key string, allow allowDelete) (uint64, error) {
 	undo, isAllowed := func() {}, false
 	seq, err := a.dir.PutTombstone(ctx, key, accounts.KindKV,

@@ -4,18 +4,52 @@
 //
 //	Put, Delete ──> key's lock ──> last revision at the leader ──> policy ──> publish ──> journal ──> 200
 //	                    ^                                                        │
-//	                    └────────── conflict, no leader, no answer ──────────────┘      commit.go
+//	                    └────────── conflict, no leader, no answer ──────────────┘
 //
-//	bucket ──> consumer ──> policy, by revision only ──> journal ──> cursor              follow.go
-//	a start: the last revision of every key is compared with the directory               reconcile.go
-//	one key: what wins goes into the directory, or into the bucket                       settle.go
+//	bucket ──> consumer ──> policy, by revision only ──> journal ──> cursor
+//
+// Read the files in this order:
+//
+//	bucket.go     this page, the Store, and of which parts it is made
+//	api.go        a message: subject, headers, value; a publish, and what its errors mean
+//	stream.go     the stream: how it must be set, and how it is made or changed
+//	commit.go     a Put or Delete of this server: its attempts, and what the client is told
+//	revisions.go  which revisions are in the directory, so that none goes back
+//	apply.go      a revision of the bucket goes through the policy into the directory
+//	settle.go     one key: what wins goes into the directory, or into the bucket
+//	follow.go     a connection and its sessions: compare, then apply what is new
+//	consumer.go   the messages of the stream in their order, bounded in number and bytes
+//	cursor.go     the file that says how far a server has read which bucket
+//	reconcile.go  a start: the last revision of every key is compared with the directory
+//	history.go    all revisions of one key, for people
+//	rights.go     what the nats-servers do not let the user of this server do
+//	sync.go       whether the nats-servers of the bucket sync each change to their disks
+//	status.go     how far a server is, for its log, its metrics and its readiness
+//
+// # What holds
+//
+// A push that was stored and answered with 200 is on a majority of the nats-servers of the bucket,
+// and in the journal of the server that has answered. A server that has applied a revision never
+// goes back to an earlier one of the same bucket. A client reads "not stored" only if no attempt
+// can have stored its push. The cursor is never ahead of the journal. A stored account is served
+// whatever the bucket does.
 //
 // A Store is the directory of one server with these commits in the place of the directory's own.
 // Reads are those of the directory: they never wait for the bucket.
 //
 // The bucket is the stream KV_<name> with the subjects $KV.<name>.a.<account> and
 // $KV.<name>.t.<hash of an activation token>. A value is a JWT, or a tombstone as package accounts
-// writes it; the headers say which, see api.go. A revision is the sequence number of its message.
+// writes it; the headers say which. A revision is the sequence number of its message. This is the
+// push of a user:
+//
+//	$KV.ACCOUNT_JWTS.a.ACXX…      revision 4711
+//	Nas-Kind: jwt
+//	Nas-Door: http
+//	Nas-User: ci
+//	Nas-Sha256: 5f3c…
+//	Nas-Server: accounts1
+//
+//	eyJ0eXAi…
 //
 // # Compare and set
 //
@@ -92,14 +126,16 @@ type Sync int
 
 // What is done then.
 const (
+	// One that has not answered counts as syncing: Store.Progress names it in State.Unknown.
 	SyncRequire Sync = iota // pushes are refused
 	SyncWarn                // a warning is logged
 	SyncOff                 // nothing: it is not asked for
 )
 
-// Options is what a Store needs.
+// Options is what a Store needs. Package config has the defaults and the ranges. New checks
+// nothing.
 type Options struct {
-	Dir      *jwtstore.Dir
+	Dir      *jwtstore.Dir // belongs to the Store from now on; Close closes it
 	Path     string        // of the store's directory; the cursor is in it
 	Bucket   string        // name
 	Replicas int           // how many nats-servers keep it
@@ -109,16 +145,19 @@ type Options struct {
 	Log      *slog.Logger // nil: discard
 }
 
-// Accounts is the policy for accounts. *accounts.Registry meets it.
+// Accounts is the policy for accounts. *accounts.Registry meets it. It is called for revisions of
+// the bucket only, with the Kind accounts.KindKV. It calls Put or Delete of the Store in turn.
 type Accounts interface {
 	Put(ctx context.Context, key string, token []byte, from accounts.Origin) (accounts.Result, error)
 	// Replace puts a tombstone in the place of a JWT.
 	Replace(ctx context.Context, key string, tombstone []byte, from accounts.Origin) error
-	// RescanChanged makes the index know what is stored.
+	// RescanChanged makes the index know what is stored. A comparison begins with it, since hashes
+	// are compared with the index and not with the files.
 	RescanChanged(ctx context.Context) error
 }
 
-// Tokens is the policy for activation tokens. *activations.Registry meets it.
+// Tokens is the policy for activation tokens. *activations.Registry meets it. Put has no key: the
+// policy finds it from the token.
 type Tokens interface {
 	Put(ctx context.Context, token []byte, from accounts.Origin) (
 		t *activations.Token, changed bool, err error)
@@ -150,6 +189,7 @@ type Store struct {
 const maxLines = 100
 
 // New returns a Store that is not connected. Use must be called before anything is put or served.
+// New reads the cursor's file and asks nothing of the network. It starts no goroutine.
 func New(o Options) *Store {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -187,11 +227,18 @@ func New(o Options) *Store {
 	return s
 }
 
-// Use says which policy revisions go through. It is called once.
+// Use says which policy revisions go through. It is called once. It is no argument of New, since
+// the registries need the Store when they are made.
 func (s *Store) Use(a Accounts, t Tokens) { s.applier.accounts, s.applier.tokens = a, t }
 
 // Put implements accounts.Committer and activations.Store. A revision of the bucket goes into the
 // directory; everything else into the bucket first.
+//
+// For a change of this server the error is that of allow, of the directory, or an
+// *accounts.CommitError or *accounts.TooLargeError. nil means that JetStream has acknowledged the
+// revision, and that the journal of this server has it on stable storage. The call takes at most
+// Options.Timeout and then as long as the disk. For a revision that is not later than the last one
+// of its key the error is accounts.ErrSuperseded.
 func (s *Store) Put(
 	ctx context.Context, key, kind string, jwt []byte, allow allowPut,
 ) (seq uint64, err error) {
@@ -201,7 +248,8 @@ func (s *Store) Put(
 	return s.committer.put(ctx, key, kind, jwt, allow)
 }
 
-// Delete implements accounts.Committer likewise.
+// Delete implements accounts.Committer likewise. The tombstone is a revision with a value:
+// JetStream's own delete marker can be purged, and then an old JWT could be put in its place.
 func (s *Store) Delete(
 	ctx context.Context, key, kind string, allow allowDelete,
 ) (seq uint64, err error) {
@@ -212,11 +260,14 @@ func (s *Store) Delete(
 }
 
 // Serve follows the bucket over a connection and lets changes be committed. It returns when ctx has
-// ended, or when another connection should be tried.
+// ended, or when another connection should be tried. It returns by itself when sessions have failed
+// again and again, or when the user lacks a permission. natsconn then dials again, perhaps another
+// nats-server. Without a connection each push is refused, and the directory answers each read.
 func (s *Store) Serve(ctx context.Context, nc *nats.Conn) { s.follower.serve(ctx, nc) }
 
 // TrustIsNew says that the operators are others than before. What was refused is compared once
-// more.
+// more. The session that is under way notices it with the next revision or heartbeat, within a
+// second or so. No session under way: the next one does.
 func (s *Store) TrustIsNew() { s.follower.mustCompare.Store(true) }
 
 // ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync,
@@ -225,26 +276,30 @@ func (s *Store) TrustIsNew() { s.follower.mustCompare.Store(true) }
 func (s *Store) ServeSystem(ctx context.Context, nc *nats.Conn) { s.syncing.serveSystem(ctx, nc) }
 
 // Offer brings an account to the other servers that was changed by hand in the directory. What
-// loses against the bucket is replaced. It waits for the bucket.
+// loses against the bucket is replaced. It waits for the bucket. An error means that the next start
+// tries again. A server that has never read the bucket takes the one that wins by accounts.Wins.
 func (s *Store) Offer(ctx context.Context, key string) error {
 	c := s.revisions.now()
 	return s.settler.settle(ctx, key, settleOptions{cursor: c.Seq, isKnown: c.ID == ""})
 }
 
 // Revisions returns what the bucket keeps of an account, oldest first. The error wraps
-// accounts.ErrBucket.
+// accounts.ErrBucket. Those before them JetStream has dropped: the stream keeps Options.History of
+// each key. If there is none the result is nil without an error.
 func (s *Store) Revisions(ctx context.Context, key string) ([]accounts.Revision, error) {
 	return s.stream.revisions(ctx, key)
 }
 
-// CaughtUp is closed when everything that the bucket had at the start has been applied.
+// CaughtUp is closed when everything that the bucket had at the start has been applied. It stays
+// closed when the connection is lost, and when the bucket becomes another one.
 func (s *Store) CaughtUp() <-chan struct{} { return s.status.caughtUp }
 
 // errBehind is the error for what is not stored, while the bucket may have it.
 var errBehind = fmt.Errorf("%w: the bucket has not been read yet", accounts.ErrPeers)
 
 // Find implements accounts.Source. It has nothing: what the bucket has is in the directory, or it
-// is not known yet.
+// is not known yet. Until the bucket has been read the error wraps accounts.ErrPeers: HTTP answers
+// it with 503, since 404 would say that the account does not exist.
 func (s *Store) Find(context.Context, string, func([]byte) error) error {
 	if s.status.isCaughtUp() {
 		return accounts.ErrNotFound
@@ -263,7 +318,8 @@ func (s *Store) IsIncomplete() bool {
 	return true
 }
 
-// Progress returns how far this server is.
+// Progress returns how far this server is. The parts are read one after the other, each under its
+// own lock: they may be of slightly different times. Refusing has the first reason only.
 func (s *Store) Progress() State {
 	state := State{
 		Connected: s.stream.conn.Load() != nil,

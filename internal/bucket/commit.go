@@ -18,13 +18,16 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// allowPut and allowDelete are what a Put and a Delete ask.
+// allowPut and allowDelete are what a Put and a Delete ask. Each is called under the directory's
+// lock of the key, with what is stored. An error of it ends the change. The result goes into the
+// index, or in the place of the JWT.
 type (
 	allowPut    = func(jwtstore.Stored) (jwtstore.Version, error)
 	allowDelete = func(jwtstore.Stored) (tombstone []byte, err error)
 )
 
-// committer commits the changes of this server to the bucket, and then to the directory.
+// committer commits the changes of this server to the bucket, and then to the directory. Any number
+// of goroutines use it at once. Changes of different keys do not wait for each other.
 type committer struct {
 	dir     *jwtstore.Dir
 	stream  *stream
@@ -38,19 +41,24 @@ type committer struct {
 
 // change is one change that is to be committed.
 type change struct {
+	// kind is the way in, for example "http". user is "" if none was asked for.
 	key, kind, user string
 	// local commits it to the directory. It calls publish when the policy allows it, under the lock
-	// of the key.
+	// of the key. It may be called several times, once for each attempt, and then asks the policy
+	// anew. seq is the number of the change in this server's journal, not a revision.
 	local func(ctx context.Context, publish publishFunc) (seq uint64, err error)
 }
 
-// publishFunc writes a value to the bucket, with what the floor has replaced of its second.
+// publishFunc writes a value to the bucket, with what the floor has replaced of its second. An
+// error of it ends that attempt before the journal.
 type publishFunc func(kind string, value []byte, override bool, floor jwtstore.Floor) error
 
-// put is Put for what does not come from the bucket.
+// put is Put for what does not come from the bucket. The error is what Store.Put says.
 func (c *committer) put(
 	ctx context.Context, key, kind string, jwt []byte, allow allowPut,
 ) (seq uint64, err error) {
+	// The bucket is not asked. For a push over HTTP it always is: that client is told what the
+	// bucket has.
 	if kind != accounts.KindHTTP && c.dir.Index().Get(key).Hash == hashOf(jwt) {
 		// Other servers pass on what is stored here, again and again.
 		seq, err = c.dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
@@ -69,6 +77,8 @@ func (c *committer) put(
 			return c.dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
 				v, err := allow(now)
 				if err == nil {
+					// The floor before and after says whether this is an override. Other servers
+					// can't tell.
 					err = publish(kindJWT, bytes.TrimSpace(jwt), isOverride(now.Floor, v.Floor), v.Floor)
 				}
 				return v, err
@@ -76,7 +86,8 @@ func (c *committer) put(
 		}})
 }
 
-// isOverride reports whether a version takes its account back.
+// isOverride reports whether a version takes its account back. It is older than the newest one that
+// was accepted before, or was replaced by another one of its second.
 func isOverride(before, after jwtstore.Floor) bool {
 	return after.IssuedAt < before.IssuedAt ||
 		after.IssuedAt == before.IssuedAt && before.HasReplaced(after.Hash)
@@ -85,7 +96,8 @@ func isOverride(before, after jwtstore.Floor) bool {
 // errNotSame ends the short way of a Put.
 var errNotSame = errors.New("another JWT is stored")
 
-// delete is Delete for what does not come from the bucket.
+// delete is Delete for what does not come from the bucket. A tombstone is no override, and has
+// replaced nothing of its second: its own time bars what is older.
 func (c *committer) delete(
 	ctx context.Context, key, kind string, allow allowDelete,
 ) (seq uint64, err error) {
@@ -101,13 +113,17 @@ func (c *committer) delete(
 		}})
 }
 
-// commit tries until the change is committed or refused, or its time is over.
+// commit tries until the change is committed or refused, or its time is over. What refuses every
+// push comes first: then a push that is refused waits for no lock, and costs no request to
+// JetStream. Options.Timeout is for the wait for the lock, and for all attempts together.
 func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	if err := c.canCommit(); err != nil {
 		return 0, err
 	}
+	// One commit of a key at a time: those of one server would only take the revision from each
+	// other.
 	unlock, err := c.settler.keys.Lock(ctx, what.key)
 	if err != nil {
 		return 0, notStored("another change of the account takes too long")
@@ -116,11 +132,14 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 	t := trial{committer: c, change: what}
 	for {
 		seq, err = t.once(ctx)
+		// Success, a refusal of the policy and a fault of the directory are not tried again.
 		failed, isRetry := errors.AsType[*publishError](err)
 		if !isRetry {
 			return seq, t.final(err)
 		}
 		t.maybe = t.maybe || failed.maybe
+		// 20 to 100 ms at random, so that servers with changes of one key do not meet again each
+		// time.
 		wait := 20*time.Millisecond + rand.N(80*time.Millisecond)
 		if asDenied(err) != nil || !pause.For(ctx, wait) || isShort(ctx) {
 			break
@@ -147,7 +166,8 @@ func isShort(ctx context.Context) bool {
 	return has && time.Until(deadline) < minAttempt
 }
 
-// describe says for the client why the last attempt has failed.
+// describe says for the client why the last attempt has failed. It says nothing of earlier
+// attempts. What is not known here is taken for the lack of a leader.
 func describe(err error) string {
 	answer, isAnswer := errors.AsType[*apiError](err)
 	switch {
@@ -164,7 +184,8 @@ func describe(err error) string {
 	return "the bucket has no leader"
 }
 
-// notStored is the error of a commit that has certainly not happened.
+// notStored is the error of a commit that has certainly not happened. Nothing of the change may
+// have been published without a certain refusal, in this attempt or before.
 func notStored(why string) error {
 	return &accounts.CommitError{Outcome: accounts.NotStored, Why: why}
 }
@@ -180,10 +201,11 @@ func (c *committer) canCommit() error {
 	if why := cmp.Or(c.status.unfit(), c.syncing.refusing()); why != "" {
 		return notStored(why)
 	}
+	// A full or missing disk refuses the push before the bucket has it.
 	return c.dir.Check()
 }
 
-// trial is the attempts to commit one change.
+// trial is the attempts to commit one change. One goroutine uses it.
 type trial struct {
 	*committer
 	*change
@@ -192,6 +214,10 @@ type trial struct {
 
 // final returns the error of a change that is not tried again. After an attempt that may have
 // succeeded it is not certain that nothing has changed.
+//
+// A refusal of the policy stays what it is: it was made with what the bucket has now. After a lost
+// acknowledgement the next attempt finds its own revision, and the policy says that the same is
+// stored. Elsewhere is certain too.
 func (t *trial) final(err error) error {
 	failed, ok := errors.AsType[*accounts.CommitError](err)
 	if t.maybe && ok && failed.Outcome != accounts.Elsewhere {
@@ -207,6 +233,11 @@ var errFirst = errors.New("this server reads the bucket for the first time")
 var errNotRead = errors.New("an old revision was read")
 
 // once makes one attempt. The error is a *publishError if there may be another one.
+//
+// It reads the last revision at the leader, makes the directory have it, and lets the policy decide
+// with that. Only then it publishes, with that revision as the expected one. So a push is judged by
+// what the bucket has, also on a server that is behind. A new leader or another writer costs an
+// attempt, and no JWT.
 func (t *trial) once(ctx context.Context) (seq uint64, err error) {
 	if t.status.isReadFirst() { // since the change was begun
 		return 0, &publishError{cause: errFirst}
@@ -219,6 +250,7 @@ func (t *trial) once(ctx context.Context) (seq uint64, err error) {
 	switch {
 	case err != nil:
 		return 0, &publishError{cause: err}
+	// An old leader has answered, or the bucket is another one. The next attempt asks again.
 	case last.seq < t.applier.revisions.last(t.key):
 		return 0, &publishError{cause: errNotRead}
 	}
@@ -231,11 +263,13 @@ func (t *trial) once(ctx context.Context) (seq uint64, err error) {
 
 // catchUp makes the directory have the last revision of the key. isRefused says that this server
 // does not take it: it counts as absent. The error is a *publishError if there may be another
-// attempt.
+// attempt. A fault of the directory is returned as it is, and ends the commit: this attempt has
+// published nothing.
 func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRefused bool, err error) {
 	if last.seq == 0 || last.isMarker {
 		return false, nil
 	}
+	// This is the usual case, and costs no request.
 	if isSame, _, err := t.settler.compare(last); isSame && err == nil {
 		return false, nil
 	}
@@ -253,7 +287,8 @@ func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRe
 }
 
 // isSameBucket returns nil if the bucket is the one that was read. Revisions of two can't be
-// compared.
+// compared. errOther is returned until the follower has compared the new one. Any other error is
+// that of a request.
 func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
 	i, err := t.stream.info(ctx, nc)
 	if err != nil {
@@ -267,7 +302,8 @@ func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
 }
 
 // checkRefused returns an error unless the last revision was on its way into the directory when it
-// was taken for one that this server refuses. The lock of the key must be held.
+// was taken for one that this server refuses. The lock of the key must be held. If the store has it
+// by now there is no error: the policy has been asked with it.
 func (t *trial) checkRefused(last revision) error {
 	isSame, _, err := t.settler.compare(last)
 	switch {
@@ -282,18 +318,27 @@ func (t *trial) checkRefused(last revision) error {
 
 // commitOver commits the change if the last revision is still the last one. isRefused says that
 // this server does not take that.
+//
+// The order is policy, bucket, journal, all under the directory's lock of the key. A change that
+// the policy refuses is not published. A change that is published can be read here only after the
+// journal has it. If the process ends in between, the follower applies the revision after the next
+// start.
 func (t *trial) commitOver(
 	ctx context.Context, nc *nats.Conn, last revision, isRefused bool,
 ) (seq uint64, err error) {
+	// 0 until the bucket has it.
 	var revision uint64
 	undo := func() {}
 	// What is acknowledged goes into the directory, whatever time it is.
 	seq, err = t.local(context.WithoutCancel(ctx), func(
 		kind string, value []byte, override bool, floor jwtstore.Floor,
 	) error {
+		// This limit is the same for all values, whatever their headers take. nats.go counts those
+		// as well.
 		if limit := nc.MaxPayload() - headerRoom; int64(len(value)) > limit {
 			return tooLarge(nc, value)
 		}
+		// What the change would not lose against needs no protection: it is replaced.
 		if isRefused && last.isOfServer() && accounts.Wins(last.value, value) {
 			if err := t.checkRefused(last); err != nil {
 				return err
@@ -302,6 +347,8 @@ func (t *trial) commitOver(
 		h := t.stream.header(kind, t.kind, t.user, value, override)
 		setReplaced(h, floor)
 		var err error
+		// The revision is recorded before the lock is free. The follower then takes it for an
+		// applied one.
 		if revision, err = t.stream.publish(ctx, nc, t.key, h, value, last.seq); err == nil {
 			undo, _ = t.applier.revisions.begin(t.key, revision, false)
 		}
@@ -310,6 +357,8 @@ func (t *trial) commitOver(
 	if err == nil || revision == 0 {
 		return seq, err
 	}
+	// Without the record the follower applies the revision when it comes, and tries until the
+	// directory takes it.
 	undo()
 	t.status.setFault(err)
 	t.stream.log.Error(fmt.Sprintf("%s - revision %d is committed to the bucket, and can't be stored on "+

@@ -34,6 +34,7 @@ const (
 var errSilent = errors.New("the consumer does not answer")
 
 // consumerConfig is where a consumer begins, and what it delivers. The fields are JetStream's.
+// consume sets the fields that are the same for all. InactiveThreshold is in nanoseconds.
 type consumerConfig struct {
 	Name              string        `json:"name"`
 	DeliverPolicy     string        `json:"deliver_policy"`
@@ -50,7 +51,8 @@ type consumerConfig struct {
 }
 
 // consumer reads the stream in its order. An error of next ends it: what is missing is then read by
-// another one.
+// another one. One goroutine uses it, except that a denial comes from one of the connection. It
+// acknowledges nothing: where this server is, the cursor says.
 type consumer struct {
 	s         *stream
 	nc        *nats.Conn
@@ -67,10 +69,16 @@ type consumer struct {
 }
 
 // consume makes a consumer.
+//
+// c says what it delivers: its DeliverPolicy and StartSeq, and its filters. The caller must close
+// it. It is in the memory of one nats-server, which may be a replica that is behind. If that one
+// stops the consumer is gone. To make it takes a majority of the nats-servers of the bucket.
 func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (*consumer, error) {
 	c.Name = rand.Text()
 	c.AckPolicy, c.ReplayPolicy = "none", "instant"
 	c.Replicas, c.InMemory, c.InactiveThreshold = 1, true, forgetConsumer
+	// With the name in the subject the permissions need no other stream than this one.
+	// FilterSubjects are in the body only.
 	subject := "CONSUMER.CREATE." + s.name + "." + c.Name
 	if c.FilterSubject != "" {
 		subject += "." + c.FilterSubject
@@ -94,14 +102,17 @@ func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (
 	return made, nil
 }
 
-// close deletes the consumer. If that is not possible JetStream does it later.
+// close deletes the consumer. If that is not possible JetStream does it later. close waits for no
+// answer. c must not be used after it.
 func (c *consumer) close() {
 	c.done()
 	_ = c.inbox.Unsubscribe()
 	_ = c.nc.Publish("$JS.API.CONSUMER.DELETE."+c.s.name+"."+c.name, nil)
 }
 
-// pull asks for more messages, before none are on their way any more.
+// pull asks for more messages, before none are on their way any more. A pull is sent when at most
+// half of a batch is still to come. So the next messages are on their way while these are applied.
+// A larger c.size makes smaller batches.
 func (c *consumer) pull() error {
 	batch := min(max(pullBytes/c.size, minPullBatch), pullBatch)
 	if c.asked > batch/2 {
@@ -113,7 +124,9 @@ func (c *consumer) pull() error {
 	return c.nc.PublishRequest(c.pulls, c.inbox.Subject, []byte(body))
 }
 
-// next returns the next revision, and waits for it. The zero revision is a sign of life.
+// next returns the next revision, and waits for it. The zero revision is a sign of life. next waits
+// for at most maxSilence, and returns errSilent after that. If ctx has ended the error is its
+// cause, which is how watch ends a session.
 func (c *consumer) next(ctx context.Context) (revision, error) {
 	if err := c.pull(); err != nil {
 		return revision{}, err
@@ -134,7 +147,8 @@ func (c *consumer) next(ctx context.Context) (revision, error) {
 	return c.read(m)
 }
 
-// ready returns the next revision if it is there already.
+// ready returns the next revision if it is there already. It does not wait: that there is one was
+// seen before. ok is false with an error.
 func (c *consumer) ready() (r revision, ok bool, err error) {
 	if n, _, _ := c.inbox.Pending(); n == 0 {
 		return revision{}, false, nil
@@ -144,7 +158,8 @@ func (c *consumer) ready() (r revision, ok bool, err error) {
 }
 
 // nextBatch waits for a revision, and returns it with those that are there already. A sign of life
-// is an empty batch.
+// is an empty batch. A batch has at most maxApplied revisions, and ends with the value that brings
+// it to pullBytes. With an error the batch counts for nothing: another consumer delivers it again.
 func (c *consumer) nextBatch(ctx context.Context) (batch []revision, err error) {
 	r, err := c.next(ctx)
 	size := 0
@@ -160,7 +175,9 @@ func (c *consumer) nextBatch(ctx context.Context) (batch []revision, err error) 
 	return batch, err
 }
 
-// read reads one message of the inbox.
+// read reads one message of the inbox. A message that was left out, or comes twice, is an error:
+// JetStream numbers for each consumer what it delivers. A message with the header Status is none of
+// the bucket, see readStatus.
 func (c *consumer) read(m *nats.Msg) (revision, error) {
 	if status := m.Header.Get("Status"); status != "" {
 		return revision{}, c.readStatus(status, m.Header)
@@ -185,8 +202,10 @@ func (c *consumer) read(m *nats.Msg) (revision, error) {
 		return revision{}, fmt.Errorf("message %d of the consumer follows %d", own, c.delivered)
 	}
 	c.delivered, c.asked = own, c.asked-1
+	// A large one counts for half after some 22 that are small.
 	c.size = max(m.Size(), c.size-c.size/32)
 	value := m.Data
+	// A value that is empty must not look like one that was not asked for.
 	if c.headersOnly {
 		value = nil
 	} else if value == nil {
@@ -195,7 +214,8 @@ func (c *consumer) read(m *nats.Msg) (revision, error) {
 	return c.s.newRevision(m.Subject, seq, time.Unix(0, int64(at)), m.Header, value), nil
 }
 
-// readStatus reads what JetStream says instead of a message. The error ends the consumer.
+// readStatus reads what JetStream says instead of a message. The error ends the consumer. An
+// example is 409, which says that the consumer was deleted or its nats-server stops.
 func (c *consumer) readStatus(status string, h nats.Header) error {
 	switch status {
 	case "100": // a heartbeat

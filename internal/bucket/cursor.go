@@ -15,8 +15,10 @@ import (
 )
 
 // cursor is how far this server has read a bucket: every revision up to seq is in its journal.
+//
+//	{"bucket":"4FQ2…","seq":4711,"last":4711,"at":1795433158000000000}
 type cursor struct {
-	ID  string `json:"bucket"`
+	ID  string `json:"bucket"` // of the bucket, see idKey; "": none was ever read
 	Seq uint64 `json:"seq"`
 	// Last is the last revision that was read, 0 if it is not known, and At when JetStream stored
 	// it, in nanoseconds. A bucket that was restored from a backup has the same id, and the same
@@ -26,7 +28,7 @@ type cursor struct {
 }
 
 // newCursor returns the cursor of a server that has read up to seq. last is the last revision that
-// it has read.
+// it has read. The zero revision is none: then the time of the last message is not known.
 func newCursor(id string, seq uint64, last revision) cursor {
 	if last.seq == 0 {
 		return cursor{ID: id, Seq: seq}
@@ -46,6 +48,7 @@ func (c cursor) of(id string) uint64 {
 type identity int
 
 const (
+	// Only with the first one revisions can be compared with those that were applied.
 	sameBucket     identity = iota
 	otherBucket             // it was made anew
 	shorterBucket           // it ends before the cursor
@@ -53,6 +56,10 @@ const (
 )
 
 // identify says whether a bucket is the one that was read up to a cursor.
+//
+// The id is compared first: revisions of another bucket say nothing. Then comes the message, since
+// a bucket that was restored and has grown since is not shorter. An error is that of a request.
+// Nothing is known then, and the identity counts for nothing.
 func (s *stream) identify(
 	ctx context.Context, nc *nats.Conn, i streamInfo, c cursor,
 ) (identity, error) {
@@ -76,7 +83,8 @@ func (s *stream) identify(
 }
 
 // readCursor reads the file. One that is missing or damaged is that of a server which has never
-// read a bucket: then everything is compared.
+// read a bucket: then everything is compared. An error is that of reading or of a damaged file, and
+// comes with the zero cursor.
 func readCursor(path string) (c cursor, err error) {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -88,7 +96,8 @@ func readCursor(path string) (c cursor, err error) {
 	return c, err
 }
 
-// write replaces the file. It is on stable storage then, or the old one is.
+// write replaces the file. It is on stable storage then, or the old one is. The directory is not
+// synced: after a power cut the old cursor may be back, which is right as well.
 func (c cursor) write(path string) error {
 	content, err := json.Marshal(c)
 	if err != nil {
@@ -115,7 +124,9 @@ func writeSynced(path string, content []byte) error {
 }
 
 // Leave forgets how far a server has read a bucket, and reports whether it has. A server that is
-// not told of changes any more must not take them for old ones later.
+// not told of changes any more must not take them for old ones later. dir is that of the store. The
+// store must not be in use by a Store of this package. false and nil mean that there was nothing to
+// forget.
 func Leave(dir string) (left bool, err error) {
 	err = os.Remove(jwtstore.CursorPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {

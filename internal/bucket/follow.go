@@ -49,7 +49,8 @@ const (
 // errOther ends a session whose bucket has become another one.
 var errOther = errors.New("the bucket is another one than before")
 
-// errMustCompare ends a session of which everything must be compared once more.
+// errMustCompare ends a session of which everything must be compared once more. The next one begins
+// at once, and is not counted as failed.
 var errMustCompare = errors.New("everything must be compared again")
 
 // errChanged ends a session whose stream must be changed back.
@@ -62,10 +63,11 @@ var errRights = errors.New("another connection may have other rights")
 var errStalled = errors.New("the consumer delivers nothing although there is more (was it paused?)")
 
 // maxStalled is how often in a row watch finds the cursor where it was, before the end of the
-// stream.
+// stream. That is some 6 s.
 const maxStalled = 3
 
-// follower reads the bucket over one connection after the other.
+// follower reads the bucket over one connection after the other. Only the goroutine of Serve uses
+// lost and tail. watch and Store.TrustIsNew use the atomic fields too.
 type follower struct {
 	dir     *jwtstore.Dir
 	stream  *stream
@@ -97,9 +99,14 @@ func (s *since) lasted(isSo bool) time.Duration {
 }
 
 // serve is Serve.
+//
+// serve returns when ctx has ended, after maxSessions that have failed one after the other, with
+// errRights, and for a permission that is missing. Nothing of it runs any more then, and the
+// cursor's file is written.
 func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 	f.stream.rights.use(nc)
 	f.stream.conn.Store(nc)
+	// Another Serve may have put its own there.
 	defer f.stream.conn.CompareAndSwap(nc, nil)
 	defer f.applier.revisions.save()
 	asking, stop := context.WithCancel(ctx)
@@ -140,7 +147,9 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 	}
 }
 
-// session is one reading of the bucket without a gap.
+// session is one reading of the bucket without a gap. A gap in what its consumer delivers ends it.
+// Its methods run in the goroutine of Serve, except watch, applyOne and what a pass does with many
+// keys at once.
 type session struct {
 	*follower
 	ctx  context.Context
@@ -151,13 +160,18 @@ type session struct {
 	target uint64
 }
 
-// session reads the bucket until something fails.
+// session reads the bucket until something fails. The error says why it has ended, and is never
+// nil.
 func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
+	// The stream is made or changed before anything is read: what a stream of another kind
+	// acknowledges may be lost.
 	i, err := f.stream.ensure(ctx, nc)
 	f.status.setUnfit(err)
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
+	// The end is taken from the last message, and not from the stream's last_seq. Another leader
+	// may have answered, and the target must be what a consumer delivers.
 	end, err := f.stream.last(ctx, nc, f.stream.prefix+">")
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)
@@ -171,6 +185,7 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
+	// The request is cleared before the comparison: one that comes meanwhile asks for another.
 	if kind != passNone {
 		f.mustCompare.Store(false)
 		if err := ss.pass(kind); err != nil {
@@ -183,7 +198,8 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 }
 
 // skipTail moves the cursor to the end of a bucket of which the last messages were removed. An old
-// leader does not know the last message either, if another one was asked for the end.
+// leader does not know the last message either, if another one was asked for the end. Without
+// skipTail the server would count as behind for ever.
 func (ss *session) skipTail() {
 	at, last := ss.applier.revisions.now().of(ss.from.id), ss.from.State.LastSeq
 	if ss.tail.lasted(ss.end.seq <= at && at < last) >= staleTimeout {
@@ -191,7 +207,8 @@ func (ss *session) skipTail() {
 	}
 }
 
-// follow applies what comes after the cursor.
+// follow applies what comes after the cursor. follow applies a batch, then moves the cursor, then
+// says how far it is. A batch whose end was not reached is delivered again by the next consumer.
 func (ss *session) follow() error {
 	c, err := ss.stream.consume(ss.ctx, ss.nc, consumerConfig{DeliverPolicy: "by_start_sequence",
 		StartSeq: ss.applier.revisions.now().Seq + 1})
@@ -216,6 +233,7 @@ func (ss *session) follow() error {
 		if err := ss.applyAll(batch); err != nil {
 			return err
 		}
+		// A revision that the policy refuses, or without a key, moves the cursor too.
 		if n := len(batch); n > 0 {
 			last := batch[n-1]
 			ss.applier.revisions.move(newCursor(ss.from.id, last.seq, last))
@@ -232,7 +250,8 @@ func (ss *session) setReading() {
 	}
 }
 
-// applyAll applies revisions, of each key only the last. Tokens come after accounts.
+// applyAll applies revisions, of each key only the last. Tokens come after accounts. Up to
+// maxApplied go on at once, and share the syncs of the journal. A token needs its account.
 func (ss *session) applyAll(batch []revision) error {
 	lastOf := map[string]int{}
 	for i, r := range batch {
@@ -255,7 +274,8 @@ func (ss *session) applyAll(batch []revision) error {
 }
 
 // applyOne applies a revision, and tries until the directory can take it. The error means that ctx
-// has ended.
+// has ended. So the cursor never passes a revision that is in no journal here. nil also says that
+// it was refused.
 func (ss *session) applyOne(r revision) error {
 	for {
 		var err error
@@ -279,7 +299,8 @@ func (ss *session) applyOne(r revision) error {
 	}
 }
 
-// restore puts back what an administrator has deleted or replaced with another program.
+// restore puts back what an administrator has deleted or replaced with another program. If a later
+// revision is in the bucket by now, that is taken instead.
 func (ss *session) restore(r revision) error {
 	if r.isMarker {
 		ss.log.Warn(fmt.Sprintf("%s - revision %d of the bucket is a delete marker of another program: "+
@@ -299,7 +320,8 @@ func (ss *session) note() {
 }
 
 // lacksKeys reports whether accounts are to be compared again, since the bucket has fewer keys than
-// before. No account server removes one: a limit did, which another program has set.
+// before. No account server removes one: a limit did, which another program has set. A call counts
+// the keys anew: the second of two finds no difference, but mustCompare stays set.
 func (f *follower) lacksKeys(i streamInfo) bool {
 	if !i.Cluster.hasMajority() { // it may be old
 		return f.mustCompare.Load()
@@ -313,7 +335,8 @@ func (f *follower) lacksKeys(i streamInfo) bool {
 }
 
 // watch asks how far the stream is, and ends the session if it is another one, or no revision
-// comes.
+// comes. It runs beside follow, asks every infoInterval, and returns when ctx has ended. stop ends
+// the wait of follow for the next message.
 func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 	began := time.Now()
 	last, stalled := uint64(0), 0

@@ -29,6 +29,10 @@ const (
 
 // judge says what is to be done with the bucket before it is followed. The error means that this is
 // not known yet.
+//
+// After a loss revisions do not decide what is taken, and times do. So a leader that is cut off
+// must not be taken for a loss. A bucket that was made anew, or has lost something, is logged as an
+// error.
 func (ss *session) judge() (passKind, error) {
 	f, i, c := ss.follower, ss.from, ss.applier.revisions.now()
 	// A bucket that was restored is known by its last message, or ends too early. The latter is also
@@ -37,6 +41,7 @@ func (ss *session) judge() (passKind, error) {
 	if err != nil {
 		return passNone, err
 	}
+	// One nats-server alone has no other leader: it is believed at once.
 	lostFor := f.lost.lasted(found == shorterBucket)
 	name := f.stream.bucket
 	switch {
@@ -57,6 +62,7 @@ func (ss *session) judge() (passKind, error) {
 	case found == otherBucket && c.ID != "":
 		f.stream.log.Error(fmt.Sprintf("the bucket %s is another one than before: it was made anew; "+
 			"it is filled from this server's directory", name))
+		// Until it has been compared no push is taken: revisions of before say nothing of this one.
 		f.status.setFirst(true)
 		return passFirst, nil
 	case found == otherBucket:
@@ -69,7 +75,7 @@ func (ss *session) judge() (passKind, error) {
 	return passStart, nil
 }
 
-// pass is one comparison of everything.
+// pass is one comparison of everything. cursor is 0 unless the kind is passStart.
 type pass struct {
 	*session
 	kind   passKind
@@ -84,7 +90,13 @@ type pass struct {
 
 // pass compares the last revision of every key with the directory. After that the cursor is where
 // the bucket ended when the session began.
+//
+// It reads the bucket, settles what differs, then offers what the bucket lacks, and only then moves
+// the cursor. An error before that leaves the cursor's file as it was, and the next session
+// compares again; what has been settled by then is the same on both sides, and costs a comparison
+// of hashes.
 func (ss *session) pass(kind passKind) error {
+	// Any other error is one of a file or a shard: the rest is compared all the same.
 	if err := ss.applier.accounts.RescanChanged(ss.ctx); err != nil && ss.ctx.Err() != nil {
 		return err
 	}
@@ -116,6 +128,7 @@ func (ss *session) pass(kind passKind) error {
 	}
 	// Not where the stream says that it ends: another leader may have said that.
 	seq := max(ss.target, p.cursor)
+	// Everything up to seq is in the journal, or was refused, or was replaced.
 	ss.applier.revisions.set(newCursor(ss.from.id, seq, ss.end))
 	ss.status.setFirst(false)
 	ss.status.setEnd(i.State.LastSeq)
@@ -137,7 +150,7 @@ func (ss *session) pass(kind passKind) error {
 const fewKnown = 8
 
 // read reads the last revision of every key. If the directory is not empty the headers are read,
-// and the values of those that differ.
+// and the values of those that differ. A bucket without a message costs no consumer.
 func (p *pass) read() error {
 	if p.target == 0 {
 		return nil
@@ -154,6 +167,8 @@ func (p *pass) read() error {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
 	defer c.close()
+	// The messages come in the order of their revisions. So the end is reached with the first one
+	// at or beyond the target.
 	for end := uint64(0); end < p.target; {
 		p.dir.FlushOver(maxUnflushed)
 		batch, err := c.nextBatch(p.ctx)
@@ -167,6 +182,7 @@ func (p *pass) read() error {
 		if err := p.compareAll(batch); err != nil {
 			return err
 		}
+		// compared does not move while values are missing.
 		if n := len(p.missing); n > 0 && n < p.maxMissing() && end < p.target {
 			continue
 		}
@@ -179,13 +195,14 @@ func (p *pass) read() error {
 }
 
 // maxMissing is how many values are read at a time. The request that names them fits into a
-// message, and nats-server compares each of them with each other one.
+// message, and nats-server compares each of them with each other one. 256 subjects take some 20 kB.
 func (p *pass) maxMissing() int { return int(min(256, p.nc.MaxPayload()/256)) }
 
 // fewMissing is how many are read one by one.
 const fewMissing = 8
 
-// readMissing reads what is missing, and settles it.
+// readMissing reads what is missing, and settles it. p.missing is empty after it. More than
+// fewMissing are read by one consumer, and what that leaves out is read at the leader.
 func (p *pass) readMissing() error {
 	wanted := map[string]revision{}
 	for _, r := range p.missing {
@@ -202,7 +219,8 @@ func (p *pass) readMissing() error {
 }
 
 // readValues settles the last revisions of keys, of which the headers are known, and takes them out
-// of wanted. A replica that is behind leaves some in it.
+// of wanted. A replica that is behind leaves some in it. A wait without a message, of a second or
+// so, ends it without an error.
 func (p *pass) readValues(wanted map[string]revision) error {
 	c := consumerConfig{DeliverPolicy: "last_per_subject"}
 	for key := range wanted {
@@ -223,6 +241,7 @@ func (p *pass) readValues(wanted map[string]revision) error {
 			return nil
 		}
 		batch = slices.DeleteFunc(batch, func(r revision) bool {
+			// An older one than the header's is from a replica that is behind.
 			header, isWanted := wanted[r.key]
 			return !isWanted || r.seq < header.seq
 		})
@@ -236,7 +255,8 @@ func (p *pass) readValues(wanted map[string]revision) error {
 	return nil
 }
 
-// each calls do with revisions, many at a time.
+// each calls do with revisions, many at a time. It waits for all of them, and returns the first
+// error.
 func (p *pass) each(batch []revision, do func(revision) error) error {
 	var doing errgroup.Group
 	doing.SetLimit(maxApplied)
@@ -256,7 +276,8 @@ func (p *pass) compareAll(batch []revision) error {
 }
 
 // compare compares one revision. If only its header has been read, and the directory has something
-// else, it becomes missing.
+// else, it becomes missing. Many goroutines call it at once. What the directory has never had is
+// applied without the key's lock: a push that comes meanwhile has a later revision.
 func (p *pass) compare(r revision) error {
 	isSame, isUnknown, err := p.settler.compare(r)
 	switch {
@@ -285,13 +306,15 @@ func (p *pass) count(taken bool) {
 	}
 }
 
-// settleKey settles one key of the pass. theirs is what the bucket has, as far as it is known.
+// settleKey settles one key of the pass. theirs is what the bucket has, as far as it is known. nil
+// asks the leader, and the zero revision says that there is nothing.
 func (p *pass) settleKey(key string, theirs *revision) error {
 	o := settleOptions{isKnown: p.kind != passStart, cursor: p.cursor, done: p.count, theirs: theirs}
 	return p.settler.settle(p.ctx, key, o)
 }
 
-// offerRest offers what the bucket lacks.
+// offerRest offers what the bucket lacks. A key that the bucket has by now makes the publish fail,
+// and is then settled with what it has. Up to maxSettled keys go on at once.
 func (p *pass) offerRest() error {
 	var offering errgroup.Group
 	offering.SetLimit(maxSettled)
@@ -313,7 +336,7 @@ func (p *pass) offerRest() error {
 
 // keySet is a set of keys. It has their hashes, which are a fifth as long. If two of a million keys
 // have the same hash, for which the chance is one in thirty million, one of them is not offered
-// before the next start.
+// before the next start. It has no lock: the goroutine of the pass uses it.
 type keySet struct {
 	seed   maphash.Seed
 	hashes map[uint64]struct{}

@@ -15,7 +15,9 @@ import (
 )
 
 // deniedError says what the user of this server may not do. nats-server has dropped the message, or
-// the subscription: that is certain.
+// the subscription: that is certain. It comes as an error of the connection, and not as an answer.
+// A request that did not take note of it would wait for its timeout, and the outcome of a push
+// would be unknown.
 type deniedError struct {
 	verb    string // "publish on" or "subscribe to"
 	subject string
@@ -42,7 +44,8 @@ func asDenied(err error) *deniedError {
 	return denied
 }
 
-// rights is what the nats-servers do not let the user of this server do.
+// rights is what the nats-servers do not let the user of this server do. It belongs to the stream,
+// and outlives connections.
 type rights struct {
 	stream string // KV_<bucket>
 	prefix string // of the subjects of the bucket
@@ -57,7 +60,8 @@ type rights struct {
 	waiting map[*attempt]struct{}
 }
 
-// attempt is something that needs a right, and waits for an answer.
+// attempt is something that needs a right, and waits for an answer. deny is called with the lock of
+// rights: it must not call a method of rights.
 type attempt struct {
 	subject string // on which it has published
 	deny    func(*deniedError)
@@ -69,7 +73,8 @@ func newRights(stream, prefix string, log *slog.Logger) *rights {
 		waiting: map[*attempt]struct{}{}}
 }
 
-// use begins with another connection. Its errors that are no denials go on to its own handler.
+// use begins with another connection. Its errors that are no denials go on to its own handler. A
+// denial of before stays until the same is allowed: the next user may lack the same.
 func (r *rights) use(nc *nats.Conn) {
 	r.mu.Lock()
 	r.inbox = nil
@@ -91,7 +96,8 @@ func (r *rights) isNeeded(grant string) bool {
 	return grant != subjectJSZ && !strings.HasPrefix(grant, "$JS.API.CONSUMER.DELETE.")
 }
 
-// violation finds in an error of nats-server what was denied.
+// violation finds in an error of nats-server what was denied. An example is: Permissions Violation
+// for Publish to "$KV.B.a.ACXX…"
 var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
 
 // parse returns the denial that an error is; nil if it is another one.
@@ -107,7 +113,9 @@ func (r *rights) parse(err error) *deniedError {
 	return &deniedError{verb, found[2], r.grant(found[2])}
 }
 
-// grant returns what the permissions need for a subject.
+// grant returns what the permissions need for a subject. For $KV.B.a.ACXX… it is $KV.B.>, and for
+// an inbox _INBOX.>. For $JS.API.CONSUMER.CREATE.KV_B.x it is $JS.API.CONSUMER.CREATE.KV_B.>. Any
+// other subject is its own grant.
 func (r *rights) grant(subject string) string {
 	switch before, _, isConsumer := strings.Cut(subject, "."+r.stream+"."); {
 	case strings.HasPrefix(subject, r.prefix):
@@ -120,7 +128,8 @@ func (r *rights) grant(subject string) string {
 	return subject
 }
 
-// deny records a denial, and ends what waits in vain.
+// deny records a denial, and ends what waits in vain. The first denial of a grant is logged, and
+// later ones are not. subjectJSZ is no fault: the permission is optional.
 func (r *rights) deny(denied *deniedError) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,6 +149,9 @@ func (r *rights) deny(denied *deniedError) {
 
 // await calls deny if what is published on a subject is denied, or its answer is. done must be
 // called at the end.
+//
+// The denial of an inbox ends all that wait, for no answer can come. One of a subject ends those
+// that have published on it. done may be called once or more.
 func (r *rights) await(subject string, deny func(*deniedError)) (done func()) {
 	a := &attempt{subject, deny}
 	r.mu.Lock()
@@ -155,7 +167,8 @@ func (r *rights) await(subject string, deny func(*deniedError)) (done func()) {
 	}
 }
 
-// allow records that what was published on a subject was answered.
+// allow records that what was published on a subject was answered. An answer of any kind shows that
+// the inbox may be subscribed to as well. A refusal by JetStream counts.
 func (r *rights) allow(subject string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,7 +188,8 @@ func (r *rights) refusing() string {
 	return ""
 }
 
-// missing returns what was denied, "" if nothing was.
+// missing returns what was denied, "" if nothing was. Several are in the order of their grants,
+// with semicolons between them. subjectJSZ is left out.
 func (r *rights) missing() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -188,7 +202,8 @@ func (r *rights) missing() string {
 	return strings.Join(all, "; ")
 }
 
-// request sends a request, and returns its answer. It does not wait for what is denied.
+// request sends a request, and returns its answer. It does not wait for what is denied. The error
+// is a *deniedError at once, or that of nats.go, which includes ctx's.
 func (r *rights) request(ctx context.Context, nc *nats.Conn, m *nats.Msg) (*nats.Msg, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

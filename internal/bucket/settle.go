@@ -21,11 +21,15 @@ import (
 
 // How often a key is tried, and how long after the last attempt.
 const (
+	// 20 attempts take about a second, and the time of their requests. All fail if another server
+	// writes the key each time, if nothing answers, or if the directory takes nothing.
 	maxSettles  = 20
 	settlePause = 50 * time.Millisecond
 )
 
-// settler makes the directory and the bucket have the same of a key.
+// settler makes the directory and the bucket have the same of a key. What wins is decided by takes,
+// and a compare-and-set makes sure that the bucket still has what was compared. The committer and
+// the follower share one settler.
 type settler struct {
 	dir     *jwtstore.Dir
 	stream  *stream
@@ -34,16 +38,21 @@ type settler struct {
 	log     *slog.Logger      // limited
 }
 
-// settleOptions say how a key is settled.
+// settleOptions say how a key is settled. The zero value is for a key of which no revision counts
+// as applied: what the bucket has is taken.
 type settleOptions struct {
-	isKnown bool   // every revision counts as one that was applied here before
-	cursor  uint64 // revisions up to it do
-	done    func(taken bool)
-	theirs  *revision // what the bucket has, as far as it is known; nil: it is asked for
+	isKnown bool             // every revision counts as one that was applied here before
+	cursor  uint64           // revisions up to it do
+	done    func(taken bool) // called if something was taken or offered; nil: not called
+	theirs  *revision        // what the bucket has, as far as it is known; nil: it is asked for
 }
 
 // settle makes the directory and the bucket have the same of one key. The error means that this
 // can't be done now.
+//
+// It holds the key's lock meanwhile, so that no commit of this server comes in between. A value of
+// the directory that the bucket can't take, since it is too large or the bucket is full, is logged,
+// and is no error.
 func (w *settler) settle(ctx context.Context, key string, o settleOptions) error {
 	unlock, err := w.keys.Lock(ctx, key)
 	if err != nil {
@@ -59,7 +68,8 @@ func (w *settler) settle(ctx context.Context, key string, o settleOptions) error
 	return err
 }
 
-// settleOnce is one attempt of settle.
+// settleOnce is one attempt of settle. The bucket is read before the directory. If a later revision
+// is applied in between, begin refuses the one that was read, or the publish fails.
 func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) error {
 	nc, err := w.stream.connection()
 	if err != nil {
@@ -106,13 +116,17 @@ func (w *settler) theirs(ctx context.Context, nc *nats.Conn, key string, o settl
 	return w.stream.last(ctx, nc, w.stream.subject(key))
 }
 
-// takes reports whether the directory takes what the bucket has.
+// takes reports whether the directory takes what the bucket has. A directory that has nothing takes
+// all, and a revision beyond the cursor is the decision of another server. Of what was there before
+// both sides take the one that wins.
 func (w *settler) takes(theirs revision, ours []byte, o settleOptions) bool {
 	isBeyond := !o.isKnown && theirs.seq > o.cursor
 	return ours == nil || isBeyond || theirs.isOverride() || accounts.Wins(theirs.value, ours)
 }
 
-// offer publishes what the directory has.
+// offer publishes what the directory has. expected is 0 if the bucket has nothing of the key. The
+// error is a *publishError, and means that the key may have changed since it was read, or that no
+// answer came.
 func (w *settler) offer(
 	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64, o settleOptions,
 ) error {
@@ -137,6 +151,8 @@ func (w *settler) offer(
 }
 
 // compare reports whether the directory has the same as a revision, or nothing of its key.
+// isUnknown says that the directory has never had it: then a comparison applies the revision at
+// once. A delete marker is never the same. The directory's lock need not be held.
 func (w *settler) compare(r revision) (isSame, isUnknown bool, err error) {
 	theirs, hasHash := r.hash()
 	hasHash = hasHash && !r.isMarker
@@ -156,7 +172,8 @@ func (w *settler) compare(r revision) (isSame, isUnknown bool, err error) {
 }
 
 // local returns what the directory has of a key that may be offered: a JWT that can be served, or
-// the tombstone of a deleted account. nil is nothing.
+// the tombstone of a deleted account. nil is nothing. kind is kindJWT or kindTombstone, and means
+// nothing with a nil value.
 func (w *settler) local(key string) (value []byte, kind string, err error) {
 	isToken := trust.IsActivationHash(key)
 	known := w.dir.Index().Get(key)
@@ -178,7 +195,8 @@ func (w *settler) local(key string) (value []byte, kind string, err error) {
 	return value, kindTombstone, err
 }
 
-// tombstone returns the tombstone of an account; nil if it was never deleted.
+// tombstone returns the tombstone of an account; nil if it was never deleted. An activation token
+// has none.
 func (w *settler) tombstone(key string) ([]byte, error) {
 	if !trust.IsAccountKey(key) {
 		return nil, nil

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// State is how far a server is with the bucket.
+// State is how far a server is with the bucket. Package monitor shows it.
 type State struct {
 	Connected bool
 	CaughtUp  bool      // once since the start
@@ -24,10 +24,12 @@ type State struct {
 	Bucket    string    // name
 }
 
-// TakesNoPush reports whether every push is refused now.
+// TakesNoPush reports whether every push is refused now. false is no promise: a single push may
+// still find no leader.
 func (s State) TakesNoPush() bool { return !s.Connected || s.First || s.Refusing != "" }
 
-// status is what a server says of how far it is with the bucket.
+// status is what a server says of how far it is with the bucket. Session, watch and commits write
+// it; all read it.
 type status struct {
 	caughtUp chan struct{} // closed when the bucket has been read once
 
@@ -62,7 +64,8 @@ func (s *status) fill(into *State) {
 	into.Fault, into.Failing = s.fault, s.failed
 }
 
-// setFirst records whether this bucket is read for the first time.
+// setFirst records whether this bucket is read for the first time. While it is, no push is taken:
+// its revisions could not be compared with those that were applied.
 func (s *status) setFirst(isFirst bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +79,8 @@ func (s *status) isReadFirst() bool {
 	return s.isFirst
 }
 
-// outage is a time in which the bucket can't be read, over several sessions and connections.
+// outage is a time in which the bucket can't be read, over several sessions and connections. It
+// ends with the first message or heartbeat of a session.
 type outage struct {
 	since time.Time // zero: there is none
 	told  time.Time // when it was logged last; zero: it was not
@@ -87,7 +91,8 @@ type outage struct {
 const outageInterval = time.Minute
 
 // setFailed records why a session has ended, and reports whether that is to be logged now.
-// isForPeople says that a person must do something about it.
+// isForPeople says that a person must do something about it. An outage is logged when it begins,
+// then once in outageInterval, and at once for another reason that is for people.
 func (s *status) setFailed(why string, isForPeople bool) (isTold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +147,7 @@ func (s *status) unfit() string {
 }
 
 // setLeader records whether the leader of the bucket answers, as far as the error of a request says
-// that.
+// that. nil says that it answers. An error of another kind changes nothing.
 func (s *status) setLeader(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,7 +165,7 @@ func (s *status) leaderless() string {
 	return s.noLeader
 }
 
-// setFault records why a revision can't be stored here.
+// setFault records why a revision can't be stored here. The next setApplied clears it.
 func (s *status) setFault(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,6 +181,9 @@ func (s *status) setEnd(seq uint64) {
 
 // setApplied records that all up to a revision is applied. The bucket has been read when that is
 // target: isDone reports that this is so for the first time.
+//
+// Behind is counted to the later of target and the end of the stream. seq and target are of the
+// bucket that is followed. CaughtUp is closed here and nowhere else.
 func (s *status) setApplied(seq, target uint64) (isDone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,11 +17,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// idKey is the key of the bucket's id in the metadata of its stream.
+// idKey is the key of the bucket's id in the metadata of its stream. The id is a random text which
+// the server that makes the bucket chooses, and which stays. A bucket that was deleted and made
+// anew has another one.
 const idKey = "nas_bucket"
 
 // stream is the stream of the bucket: its names, and what JetStream is asked for. The connection to
-// ask over is an argument of most methods.
+// ask over is an argument of most methods. conn changes with each connection, and rights has a lock
+// of its own; the other fields stay.
 type stream struct {
 	name     string // KV_<bucket>
 	bucket   string
@@ -53,7 +56,8 @@ func newStream(o Options) *stream {
 // errNotConnected is the error for what can't be asked now.
 var errNotConnected = errors.New("this server is not connected to the bucket")
 
-// connection returns the connection to the bucket.
+// connection returns the connection to the bucket. The error is errNotConnected. The connection may
+// be lost by the time it is used.
 func (s *stream) connection() (*nats.Conn, error) {
 	if nc := s.conn.Load(); nc != nil {
 		return nc, nil
@@ -63,18 +67,22 @@ func (s *stream) connection() (*nats.Conn, error) {
 
 // streamInfo is what JetStream says of the stream.
 type streamInfo struct {
+	// Config is kept as it came: an update must send back the fields that this program does not
+	// know.
 	Config  json.RawMessage `json:"config"`
 	Cluster cluster         `json:"cluster"`
 	State   struct {
+		// LastSeq stays when messages are removed: no message need have it.
 		LastSeq uint64 `json:"last_seq"`
-		Keys    int    `json:"num_subjects"`
+		Keys    int    `json:"num_subjects"` // those of other programs count too
 	} `json:"state"`
 
 	id       string // of the bucket
 	replicas int
 }
 
-// cluster says which nats-servers keep the stream.
+// cluster says which nats-servers keep the stream. Replicas has them without the leader: it is
+// empty for a bucket of one nats-server.
 type cluster struct {
 	Name     string `json:"name"`
 	Leader   string `json:"leader"`
@@ -90,7 +98,7 @@ type cluster struct {
 const maxInactive = 5 * time.Second
 
 // hasMajority reports whether there is a leader that is not cut off from the others. One that is
-// goes on answering for a while.
+// goes on answering for a while. With three nats-servers one may be away, with five two.
 func (c cluster) hasMajority() bool {
 	if c.Leader == "" {
 		return len(c.Replicas) == 0 // a nats-server without a cluster has no name for it
@@ -104,7 +112,8 @@ func (c cluster) hasMajority() bool {
 	return 2*there > 1+len(c.Replicas)
 }
 
-// servers returns the names of the nats-servers that keep the stream.
+// servers returns the names of the nats-servers that keep the stream. The leader comes first. It is
+// "" if there is none.
 func (c cluster) servers() []string {
 	names := []string{c.Leader}
 	for _, r := range c.Replicas {
@@ -113,7 +122,7 @@ func (c cluster) servers() []string {
 	return names
 }
 
-// parse reads what the configuration says.
+// parse reads what the configuration says. id is "" if another program has made the stream.
 func (i *streamInfo) parse() error {
 	var c struct {
 		Replicas int               `json:"num_replicas"`
@@ -127,6 +136,8 @@ func (i *streamInfo) parse() error {
 }
 
 // settings is what the stream must be like. Everything else in its configuration may be what it is.
+// The number of replicas and of revisions is the configuration's. If that differs between two
+// servers the last one to begin a session sets it.
 func (s *stream) settings() map[string]any {
 	all := s.sharedSettings()
 	all["name"], all["num_replicas"], all["max_msgs_per_subject"] = s.name, s.replicas, s.history
@@ -134,6 +145,10 @@ func (s *stream) settings() map[string]any {
 }
 
 // sharedSettings are those that are the same for all servers, whatever their configuration has.
+// Nothing may be removed or replaced but by a later revision of its key, and an acknowledgement
+// must mean that a majority has the message. So there is no limit of age, size or number, which
+// would remove accounts or refuse pushes. JetStream refuses to delete a single message and to
+// purge, whatever a user may publish. Nothing keeps an administrator from deleting the stream.
 func (s *stream) sharedSettings() map[string]any {
 	return map[string]any{
 		"subjects":          []any{s.prefix + ">"},
@@ -158,7 +173,8 @@ func (s *stream) sharedSettings() map[string]any {
 	}
 }
 
-// info asks for the stream.
+// info asks for the stream. It is not asked twice as a read is: all that call it try again later. A
+// stream that is not there is codeNoSuchStream.
 func (s *stream) info(ctx context.Context, nc *nats.Conn) (i streamInfo, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -169,7 +185,9 @@ func (s *stream) info(ctx context.Context, nc *nats.Conn) (i streamInfo, err err
 }
 
 // ensure returns the stream, which it makes if it is missing, and changes if it is not as it must
-// be. Several servers may do that at once.
+// be. Several servers may do that at once. The stream is asked for first, so that a server needs
+// the permission to make one only when there is none. Of several that make it at once one succeeds;
+// the others get codeStreamInUse, and take its id.
 func (s *stream) ensure(ctx context.Context, nc *nats.Conn) (streamInfo, error) {
 	i, err := s.info(ctx, nc)
 	if isCode(err, codeNoSuchStream) {
@@ -189,7 +207,8 @@ func (s *stream) ensure(ctx context.Context, nc *nats.Conn) (streamInfo, error) 
 	return s.amend(ctx, nc, i)
 }
 
-// explain adds to an error what is to be done about it.
+// explain adds to an error what is to be done about it. It knows that of too few nats-servers, and
+// returns any other as it is.
 func explain(err error, replicas int) error {
 	if isCode(err, codeNoReplication) || isCode(err, codeNoPeers) {
 		return fmt.Errorf("%w: store.kv.replicas is %d, and fewer nats-servers of the cluster have JetStream",
@@ -198,7 +217,8 @@ func explain(err error, replicas int) error {
 	return err
 }
 
-// unfitError says that a stream is not as it must be, and can't be changed.
+// unfitError says that a stream is not as it must be, and can't be changed. While it lasts every
+// push is refused, and the bucket is not followed.
 type unfitError struct {
 	stream string
 	cause  error
@@ -212,7 +232,8 @@ func (e *unfitError) Error() string {
 func (e *unfitError) Unwrap() error { return e.cause }
 
 // amend changes a stream that is not as it must be. Its id stays. The error is an *unfitError if
-// the leader refuses that.
+// the leader refuses that. A stream that is as it must be costs no request. A stream without an id,
+// made by another program, gets one. An error 503 is no refusal: it is tried again as any other is.
 func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (streamInfo, error) {
 	var had map[string]any
 	if err := json.Unmarshal(i.Config, &had); err != nil {
@@ -220,6 +241,7 @@ func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (stream
 	}
 	all := s.settings()
 	changed := differences(had, all)
+	// All else is sent back as it came: what STREAM.UPDATE leaves out is set to its default.
 	for _, name := range changed {
 		had[name] = all[name]
 	}
@@ -248,14 +270,16 @@ func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (stream
 }
 
 // isChanged reports whether another program has changed what all servers need, or has taken
-// replicas away.
+// replicas away. More replicas, and another number of revisions, are left alone: another server may
+// have them in its configuration. What can't be read counts as not changed.
 func (s *stream) isChanged(i streamInfo) bool {
 	var has map[string]any
 	return i.replicas < s.replicas ||
 		json.Unmarshal(i.Config, &has) == nil && len(differences(has, s.sharedSettings())) > 0
 }
 
-// differences returns the names of the settings that a configuration has otherwise.
+// differences returns the names of the settings that a configuration has otherwise. has is decoded
+// JSON. A value of settings that is nil stands for a field which must not be given.
 func differences(has, settings map[string]any) (names []string) {
 	for name, value := range settings {
 		value := asJSON(value)
@@ -269,7 +293,7 @@ func differences(has, settings map[string]any) (names []string) {
 	return names
 }
 
-// asJSON returns a value as it is in decoded JSON.
+// asJSON returns a value as it is in decoded JSON. Each number becomes a float64.
 func asJSON(v any) (decoded any) {
 	data, _ := json.Marshal(v) // texts, numbers and flags can't fail
 	_ = json.Unmarshal(data, &decoded)

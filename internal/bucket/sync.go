@@ -18,6 +18,9 @@ import (
 
 // syncing is what is known of how the nats-servers of the bucket sync their disks. Only the system
 // account of their cluster can ask them.
+//
+// A key of always is the name of the cluster and that of the nats-server, for example "kv kv1".
+// Answers are kept for the life of the process: a nats-server that stops keeps its last one.
 type syncing struct {
 	rule Sync
 	log  *slog.Logger
@@ -33,11 +36,12 @@ type syncing struct {
 // syncInterval is how often the nats-servers are asked.
 const syncInterval = 10 * time.Second
 
-// syncTimeout bounds one question.
+// syncTimeout bounds one question. All that time is waited, since it is not known how many will
+// answer.
 const syncTimeout = time.Second
 
 // refusing returns why pushes are refused: which nats-server does not sync each change, and why
-// that matters. It is "" if they are not refused.
+// that matters. It is "" if they are not refused. Those that have not answered refuse nothing.
 func (y *syncing) refusing() string {
 	if y.rule != SyncRequire {
 		return ""
@@ -80,7 +84,8 @@ func (y *syncing) serveSystem(ctx context.Context, nc *nats.Conn) {
 
 // serveOwn asks over the connection of the bucket as well. Its account may import the subject from
 // the system account. If no nats-server answers it does not, or the user may not ask: then it is
-// not asked again, since nats-server logs each attempt.
+// not asked again, since nats-server logs each attempt. An import is noticed with the next
+// connection.
 func (y *syncing) serveOwn(ctx context.Context, nc *nats.Conn) {
 	for first := true; ctx.Err() == nil && y.rule != SyncOff; first = false {
 		if !y.ask(ctx, nc) && first {
@@ -106,7 +111,8 @@ func (y *syncing) knowsCluster() bool {
 	return y.cluster.Leader != ""
 }
 
-// setCluster records which nats-servers keep the bucket.
+// setCluster records which nats-servers keep the bucket. They may be others than before. An answer
+// without a leader changes nothing.
 func (y *syncing) setCluster(i streamInfo) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -117,6 +123,10 @@ func (y *syncing) setCluster(i streamInfo) {
 }
 
 // jszAnswer is what a nats-server says of its JetStream.
+//
+//	{"server":{"name":"kv1","cluster":"kv"},"data":{"config":{"sync_always":true}}}
+//
+// Without data it is an error, which counts as no answer.
 type jszAnswer struct {
 	Server struct {
 		Name    string `json:"name"`
@@ -134,7 +144,7 @@ type jszAnswer struct {
 const subjectJSZ = "$SYS.REQ.SERVER.PING.JSZ"
 
 // ask asks all nats-servers of the cluster that nc is connected to, and reports whether one has
-// answered.
+// answered. It takes syncTimeout. false also means that the question could not be sent.
 func (y *syncing) ask(ctx context.Context, nc *nats.Conn) (answered bool) {
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
