@@ -20,10 +20,14 @@ const minReconnectWait = 100 * time.Millisecond
 // complete finds the operator in a directory of nsc, and makes values that have no effect the ones
 // that hold. It runs after the file and the flags are read, and before check. It may add warnings,
 // and mistakes about the folder of nsc.
+//
+// The order of the steps counts. The store comes first, because an nsc folder brings the operator
+// with it. The warning about a NATS user without credentials asks whether there is an operator.
 func (l *loader) complete() {
 	l.completeStore()
 	l.completeNATS()
 	l.warnListen()
+	// All three keys are kept in the draft. Package logging takes the file alone.
 	if log := l.draft.Logging; log.File != "" && (log.Syslog || log.RemoteSyslog != "") {
 		l.warn(l.at["logging.file"], true, "logging.file wins over logging.syslog and "+
 			"logging.remote_syslog, as in nats-server: the log goes to the file alone")
@@ -43,6 +47,8 @@ func (l *loader) completeStore() {
 		s.NSC = ""
 	}
 	if s.NSC != "" {
+		// A folder of nsc belongs to nsc. A write of this server would be taken for a change of
+		// nsc.
 		s.ReadOnly = true
 		l.findOperator(s.NSC)
 	}
@@ -52,6 +58,8 @@ func (l *loader) completeStore() {
 			"store.cleanupinterval has no effect: this server is read-only")
 		s.CleanupInterval = 0
 	}
+	// Defaults such as the name of the bucket stay in the draft until here. A KV without servers
+	// must be zero, because other packages ask for that.
 	if len(s.KV.Servers) == 0 {
 		s.KV = KV{}
 		if l.isGiven("store.kv") && !l.isGiven("store.kv.servers") {
@@ -70,6 +78,7 @@ func (l *loader) completeNATS() {
 		l.warn(l.at["nats.connecttimeout"], false, "nats.connecttimeout 0 has no effect: it is %s",
 			n.ConnectTimeout)
 	}
+	// A negative wait never comes here: the row of the key refuses it.
 	if n.ReconnectWait < minReconnectWait {
 		l.warn(l.at["nats.reconnectwait"], false, "nats.reconnectwait is raised to 100 ms")
 		n.ReconnectWait = minReconnectWait
@@ -85,7 +94,8 @@ func (l *loader) completeNATS() {
 }
 
 // warnListen warns if the address to listen on is given in more than one way. The flags are not
-// among them: they always win.
+// among them: they always win. The warning is strict, because the address that counts may be open
+// to more clients than the one that was meant.
 func (l *loader) warnListen() {
 	var given []string
 	for _, path := range []string{"listen", "http.listen", "http.host", "http.port"} {
@@ -93,7 +103,8 @@ func (l *loader) warnListen() {
 			given = append(given, path)
 		}
 	}
-	// host and port together are one way.
+	// host and port together are one way. The list has the order of the paths above. So http.host
+	// is the first only if neither listen is given.
 	if len(given) > 1 && given[0] != "http.host" {
 		l.warn(l.at[given[0]], true, "%s are given: the last one in the file counts",
 			strings.Join(given, " and "))
@@ -101,7 +112,8 @@ func (l *loader) warnListen() {
 }
 
 // check reports which values do not fit together. All broken rules are reported, so that one try
-// shows every mistake.
+// shows every mistake. A rule that holds says nothing. Each rule is asked, so one wrong value
+// may break several.
 func (l *loader) check() {
 	for _, r := range l.rules() {
 		if r.isBroken {
@@ -112,7 +124,8 @@ func (l *loader) check() {
 }
 
 // rule is a rule about values that must fit together. key is the one at whose position a mistake is
-// reported; one that was not given has no position.
+// reported; one that was not given has no position. A rule is evaluated when the table is made, so
+// it must not fail on values that another rule refuses.
 type rule struct {
 	isBroken  bool
 	key, text string
@@ -126,6 +139,7 @@ func (l *loader) rules() []rule {
 	source := cmp.Or(s.Dir, s.NSC) // what a read-only server reads
 	replica, noOperator := l.draft.Primary != "", len(l.draft.Operators) == 0
 	verify := h.TLS.Verify != VerifyNone
+	// The order is that of the sections in a file. Mistakes are reported in it.
 	return []rule{
 		// An empty directory may come from a variable that is unexpectedly empty. Storing in memory
 		// instead would lose data.
@@ -151,6 +165,8 @@ func (l *loader) rules() []rule {
 		{replica && s.NSC != "", "primary", "replicas cannot be run in NSC mode"},
 		{replica && s.ReadOnly && s.NSC == "", "primary",
 			"replica mode cannot be used in read-only mode, but will not allow POST operations"},
+		// Without an operator any JWT that a primary sends would be refused, and the replica would
+		// stay empty.
 		{replica && noOperator, "primary",
 			"a replica needs an operator, to know what it may take from its " +
 				"primary: set operatorjwtpath"},
@@ -161,15 +177,19 @@ func (l *loader) rules() []rule {
 		{isShared && (s.ReadOnly || s.NSC != ""), "store.kv",
 			"store.kv is not for a server that is read-only: " +
 				"another program decides what it serves"},
+		// Both would say what is newer, and they can contradict each other.
 		{isShared && replica, "store.kv",
 			"store.kv is not for a server with a primary: it has what its bucket has"},
 		// A server alone would take pushes that the others never see.
 		{!isShared && l.isGiven("store.kv.servers"), "store.kv.servers",
 			"store.kv.servers is empty"},
+		// A certificate and its key come in pairs here, for NATS and for HTTP. The files are not
+		// read yet: whether they fit together is found when daemon loads them.
 		{k.TLS.Cert != "" && k.TLS.Key == "", "store.kv.tls.cert",
 			"store.kv.tls.cert needs the key that belongs to it: store.kv.tls.key is not set"},
 		{k.TLS.Cert == "" && k.TLS.Key != "", "store.kv.tls.key",
 			"store.kv.tls.key needs the certificate it belongs to: store.kv.tls.cert is not set"},
+		// A ws:// URL is never encrypted, so the section would protect nothing on it.
 		{k.TLS != (NATSTLS{}) && slices.ContainsFunc(k.Servers, isUnencrypted), "store.kv.servers",
 			"store.kv.tls is set, but a ws:// URL in store.kv.servers " +
 				"goes without TLS: write wss://"},
@@ -278,7 +298,8 @@ func operatorFolders(dir string) (near []string) {
 			}
 		}
 	}
-	// The deepest folder of an operator is accounts/<name>/users.
+	// The deepest folder of an operator is accounts/<name>/users. Three steps up are enough: users,
+	// the account and accounts are below the operator.
 	for above, n := filepath.Dir(dir), 0; len(near) == 0 && n < 3; above, n = filepath.Dir(above),
 		n+1 {
 		if isOperator(above) {
@@ -291,6 +312,10 @@ func operatorFolders(dir string) (near []string) {
 // findOperator takes the operator's JWT from a directory of nsc, unless one is configured. nsc
 // names the JWT like the directory, with spaces or with underscores. The directory may have been
 // renamed; if it has only one JWT, that is the operator's.
+//
+// A folder that is no operator's is a mistake only if one is found near it. Otherwise a JWT in it
+// is enough, as for the original. The path is put into the draft as if the file had given it, and
+// daemon reads it later.
 func (l *loader) findOperator(dir string) {
 	if near := operatorFolders(dir); len(near) > 0 {
 		l.mistake(l.at["store.nsc"], "%s is not the folder of an operator, which has a file .nsc: "+

@@ -152,6 +152,10 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 
 // readFlags changes the draft as the command line says. It comes after readFile, because a flag
 // wins over the file. Mistakes in flags have no position.
+//
+// A flag that is not given leaves the value of the file. A flag can't set a value to the empty
+// text, because "" means that it is not given. The directories come first, because they replace the
+// whole store section.
 func (l *loader) readFlags() {
 	f, c := l.flags, &l.draft
 	l.readStoreFlags()
@@ -169,6 +173,7 @@ func (l *loader) readFlags() {
 	http := find(l.keys, "HTTP").keys
 	l.setKey("-a", f.Host, "http.host", find(http, "Host"))
 	port := f.Port
+	// -1 is nats-server's way to ask for any free port, for which the file has 0.
 	if port == "-1" {
 		port = "0"
 	}
@@ -182,7 +187,8 @@ func (l *loader) readFlags() {
 }
 
 // readLogFlags reads where the log goes. As in nats-server, a file comes before a syslog. So a flag
-// for syslog takes the file of the configuration away.
+// for syslog takes the file of the configuration away. -l comes after that, so that a file on the
+// command line is kept beside a syslog there. complete warns of it.
 func (l *loader) readLogFlags() {
 	f, c := l.flags, &l.draft.Logging
 	logging := find(l.keys, "Logging").keys
@@ -210,6 +216,9 @@ func (l *loader) setKey(flag, value, path string, k *key) {
 
 // readStoreFlags replaces the whole store section but the size of the cache if a flag names a
 // directory. -nsc wins over -dir, and replaces the operator too.
+//
+// What the file says about the store is meant for its own directory. A flag with another directory
+// must not inherit a bucket or a permission to delete.
 func (l *loader) readStoreFlags() {
 	f, c := l.flags, &l.draft
 	if f.Dir != "" {

@@ -10,6 +10,9 @@ import (
 
 // loader reads the file and the flags into a draft. It goes on after a mistake, so that all
 // mistakes are reported at once. One loader reads one configuration once.
+//
+// The steps are readFile, readFlags, complete and check, in this order, see load in config.go. It
+// is used by one goroutine and is not kept.
 type loader struct {
 	flags    Flags
 	draft    Config    // may be invalid until check has found no mistake
@@ -42,7 +45,8 @@ func (l *loader) warn(at natsconf.Pos, strict bool, format string, args ...any) 
 	l.warnings = append(l.warnings, Warning{Text: located(at, format, args...), Strict: strict})
 }
 
-// isGiven reports whether the file has the key or section with this path, see at.
+// isGiven reports whether the file has the key or section with this path, see at. A key that was
+// given with its default value is given too. That is how check tells an empty store.dir from none.
 func (l *loader) isGiven(path string) bool {
 	_, ok := l.at[path]
 	return ok
@@ -80,7 +84,8 @@ func (l *loader) readFile() {
 
 // section reads a section of the file. The file may have it more than once; a later value overrides
 // an earlier one. section is its path; "" for the top level. Mistakes are added to l.mistakes. m is
-// the map in the file that has the keys.
+// the map in the file that has the keys. Entries are read in the order of the file, because of two
+// values the later one counts.
 func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 	for _, at := range m.Surplus {
 		l.warn(at, false, "nothing is open that '}' closes: it is overlooked, as by nats-server")
@@ -94,7 +99,8 @@ func (l *loader) section(keys []key, section string, m *natsconf.Map) {
 		}
 		path := join(section, strings.ToLower(k.name))
 		// Files for the original may have a section twice, which is no mistake. A key given twice
-		// is probably one, but the original takes the last of them as well.
+		// is probably one, but the original takes the last of them as well. An alias has the path
+		// of its key. So a key that is given under both names is found too.
 		before, again := l.at[path]
 		switch {
 		case again && k.keys != nil:

@@ -12,6 +12,9 @@ import (
 
 // A field is what a key sets, or a section. It is made for one field of one draft, to which it has
 // a pointer.
+//
+// A field is no value. set and show have the same pointer in their closures, so show returns what
+// set has put there, or the default. Dump makes a table of its own for the Config that it shows.
 type field struct {
 	// set reads a value. name and path are those of the key, such as Cert and http.tls.cert. An
 	// error is a mistake in the value; the field is then unchanged.
@@ -26,6 +29,9 @@ type field struct {
 
 // set returns a field for values that parse understands and that pass each check. parse gets the
 // name of the key, for errors in the original's words; a check gets its path, for errors in ours.
+//
+// The order is parse, then the checks as they are given, then the assignment. The first error ends
+// it, and there is one mistake for each value.
 func set[T any](
 	into *T,
 	parse func(name string, value any) (T, error),
@@ -44,6 +50,7 @@ func set[T any](
 		}
 		return err
 	}
+	// show looks at the field when it is called, also if set was never called.
 	return field{set: read, show: func() any { return shown(*into) }}
 }
 
@@ -58,6 +65,8 @@ func section(keys []key) field {
 			return fmt.Errorf("struct field %s doesn't have a matching map in the config file",
 				name)
 		}
+		// Keys that are given are set, and all others keep what they have. So a section that is
+		// given twice is merged.
 		l.section(keys, path, m)
 		return nil
 	}
@@ -65,7 +74,8 @@ func section(keys []key) field {
 	return field{set: read, show: func() any { return dump(keys) }, keys: keys}
 }
 
-// shownIf returns a field that the dump shows only if it is in use.
+// shownIf returns a field that the dump shows only if it is in use. used is asked when the dump is
+// made, not when the table is.
 func shownIf(used func() bool, f field) field {
 	show := f.show
 	f.show = func() any {
@@ -107,6 +117,7 @@ func listen(into *HTTP) field {
 		if err != nil {
 			return fmt.Errorf("error parsing %s option: %w, it must be host:port", name, err)
 		}
+		// Both are set at once. A host or port from an earlier line of the file is replaced.
 		into.Host, into.Port = host, port
 		return nil
 	}
@@ -114,7 +125,8 @@ func listen(into *HTTP) field {
 }
 
 // maxReconnects is for a key of the original that has no effect here. The dump shows -1, which
-// means for ever in the original.
+// means for ever in the original. A number that is not -1 gets a warning that is not strict: files
+// for the original have it.
 func maxReconnects() field {
 	read := func(l *loader, name, _ string, v natsconf.Value) error {
 		n, err := parseInt(name, v.Data)
@@ -170,7 +182,8 @@ func within1(most int) func(path string, n int) error {
 }
 
 // isBucket is a check for the name of a bucket, which is a part of subjects. JetStream allows
-// letters, digits, "-" and "_".
+// letters, digits, "-" and "_". The empty name is refused too: defaults gives one, so it was
+// written into the file.
 func isBucket(path, name string) error {
 	isOther := func(r rune) bool {
 		return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') &&
@@ -183,7 +196,8 @@ func isBucket(path, name string) error {
 	return nil
 }
 
-// isHost is a check for the host to listen on: a name, an address or "".
+// isHost is a check for the host to listen on: a name, an address or "". A host is not looked up. A
+// name that does not exist is found when the server listens.
 func isHost(path, host string) error {
 	if _, err := netip.ParseAddr(host); err == nil || !strings.ContainsAny(host, "*:/[]@, \t") {
 		return nil
@@ -208,7 +222,8 @@ func isMonitorPort(path string, n int) error {
 	return isPort(path, n)
 }
 
-// isSyslog is a check for the URL of a syslog, or "" for none.
+// isSyslog is a check for the URL of a syslog, or "" for none. Nothing is dialled: a syslog that
+// does not answer does not prevent a start.
 func isSyslog(path string, text string) error {
 	if text == "" {
 		return nil

@@ -11,6 +11,9 @@ import (
 )
 
 // unknown reports an unknown key, unless it only gives a $variable its value.
+//
+// Most unknown keys are a strict warning: the server runs, and -t fails. A key that looks like a
+// security setting is a mistake, and so is a brace in a name.
 func (l *loader) unknown(keys []key, section string, e natsconf.Entry) {
 	// Such a key is how nats-server's language defines a variable.
 	if e.Used {
@@ -103,11 +106,15 @@ const minSimilar = 5
 // similar returns the names of the keys that are most similar to an unknown one, in lower case. A
 // key of its own section, which has these keys, is named without the section and wins over those of
 // other sections, which are named by their paths. all are the keys of the top level.
+//
+// The result is empty if nothing is similar. Each step below leaves out what is less probable. A
+// step that would leave nothing is not taken, except for the first two.
 func similar(keys, all []key, section, unknown string) []string {
 	own, least := nearest(keys, "", unknown, false)
 	others, distance := nearest(all, "", unknown, true)
 	switch {
-	// A name is similar if at most a third of it must be changed, elsewhere a quarter.
+	// A name is similar if at most a third of it must be changed, elsewhere a quarter. One letter
+	// may differ in any name, however short.
 	case least <= distance && least <= max(1, len(unknown)/3):
 		return own[:1]
 	case distance > 0 && len(unknown) < minSimilar, distance > len(unknown)/4:
@@ -158,6 +165,8 @@ func nearest(keys []key, section, unknown string, deep bool) (paths []string, le
 		if deep {
 			inner, distance := nearest(k.keys,
 				join(section, strings.ToLower(k.name)), unknown, true)
+			// The paths of a subsection that is further away than what was found are dropped by
+			// add.
 			add(distance, inner...)
 		}
 	}
@@ -185,7 +194,7 @@ var securityIn = map[string]*regexp.Regexp{
 
 // isSecurity reports whether an unknown key is probably meant to encrypt or to restrict access.
 // near are the similar keys. Files that were written for the original may have any other unknown
-// key.
+// key. A wrong yes only costs a start with a clear error. A wrong no could leave a server open.
 func isSecurity(section, name string, near []string) bool {
 	for _, path := range near {
 		// A misspelt section would be ignored as a whole.

@@ -18,6 +18,9 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
+// value is what natsconf has read: a string, bool, int64, float64, time.Time, *natsconf.Map or
+// []natsconf.Value. name is the key as its row has it, which the original's error messages show.
+// The zero value comes with each error.
 // The functions in this file parse the value of a key. Their errors have the original's text where
 // the original has one.
 
@@ -109,7 +112,7 @@ func parseKVSync(name string, value any) (KVSync, error) {
 }
 
 // parseInt parses an integer, or a text for one. A fraction and a boolean are mistakes, as in the
-// original.
+// original. The text may have a sign. It may have no suffix: parseSize is for that.
 func parseInt(name string, value any) (int, error) {
 	switch v := value.(type) {
 	case int64:
@@ -129,8 +132,11 @@ func parseInt(name string, value any) (int, error) {
 func parseSize(name string, value any) (int, error) {
 	given := value
 	if text, ok := value.(string); ok {
+		// The text is parsed as a value of the language, so that "32MiB" means what 32MiB without
+		// quotes means.
 		m, err := natsconf.Parse(name, "size: "+text)
 		if err == nil && len(m.Entries) == 1 {
+			// A text with more than one entry is no size: parseInt refuses it as it is.
 			given = m.Entries[0].Value.Data
 		}
 	}
@@ -142,6 +148,8 @@ func parseSize(name string, value any) (int, error) {
 }
 
 // parseDuration parses a number of milliseconds, as the original does, or a text with a unit.
+// Examples: 5000, "5000" and "5s" are the same. A negative duration is no error here: the checks of
+// a row refuse it.
 func parseDuration(name string, value any) (time.Duration, error) {
 	if s, ok := value.(string); ok {
 		if d, err := time.ParseDuration(s); err == nil {
@@ -181,7 +189,8 @@ func parsePath(name string, value any) (string, error) {
 }
 
 // parseURLs parses a list of NATS URLs, or one URL. An empty list is valid. As in the original, one
-// text may hold several, separated by commas.
+// text may hold several, separated by commas. The result is nil for an empty list, and the order is
+// that of the file.
 func parseURLs(name string, value any) (all []string, err error) {
 	// The two texts are the original's, with its spelling.
 	list, ok := value.([]natsconf.Value)
@@ -195,6 +204,7 @@ func parseURLs(name string, value any) (all []string, err error) {
 		if !ok {
 			return nil, badValue(name, value, ", contents are not convertable")
 		}
+		// An empty text between two commas is a mistake, since it is no URL.
 		for url := range strings.SplitSeq(text, ",") {
 			url = strings.TrimSpace(url)
 			if err := checkURL(url); err != nil {
@@ -233,7 +243,8 @@ func checkURL(s string) error {
 func validPort(n int) bool { return 0 <= n && n <= 65535 }
 
 // parseOperators parses the JWT of one operator, or a list of them. The empty text gives none, but
-// a list must not be empty or have an empty text: that was meant to name an operator.
+// a list must not be empty or have an empty text: that was meant to name an operator. The JWTs are
+// not compared here: package daemon warns of an operator that is given twice.
 func parseOperators(name string, value any) (all []JWTRef, err error) {
 	list, isList := value.([]natsconf.Value)
 	if !isList {
@@ -256,7 +267,8 @@ func parseOperators(name string, value any) (all []JWTRef, err error) {
 	return all, nil
 }
 
-// parseSystem parses the system account. It accepts a list of one element.
+// parseSystem parses the system account. It accepts a list of one element. An operator can't be
+// given by its key, because its JWT has the signing keys.
 func parseSystem(name string, value any) (JWTRef, error) {
 	if list, ok := value.([]natsconf.Value); ok {
 		if len(list) != 1 {
@@ -295,12 +307,14 @@ func absolute(path string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
 		}
+		// The path is "~" or begins with "~/", so what is left is empty or begins with a slash.
 		path = filepath.Join(home, path[1:])
 	}
 	return filepath.Abs(path)
 }
 
-// badValue is the error for a value of another kind than the key has.
+// badValue is the error for a value of another kind than the key has. rule begins with a comma, or
+// is "". Example: "error parsing Format option 7, it must be text or json".
 func badValue(name string, value any, rule string) error {
 	return fmt.Errorf("error parsing %s option %v%s", name, show(value), rule)
 }
