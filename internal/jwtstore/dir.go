@@ -84,6 +84,13 @@ type Dir struct {
 // the disk permits and up to a batch; the rest is served from memory and flushed soon. A directory
 // that can't be written to can be opened, and read. ctx ends the wait for another process. The
 // caller must call Close. An error leaves nothing open; it is ErrLocked if another process stays.
+//
+// The order of the steps: the lock comes before anything is read, since another process may still
+// write the journal. The journal is read before the index is opened, since it says how often the
+// index was saved. Doubles are settled before the replay, which compares with the files. The replay
+// comes before the flush, which writes what it has left. Tasks start last, when all of that is done
+// by one goroutine. A crash before the flush leaves the journal as it was, and the next start
+// repeats the steps.
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if o.Warn == nil {
 		o.Warn = func(string, ...any) {}
@@ -94,6 +101,7 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if o.Committed == nil {
 		o.Committed = func(int, time.Duration) {}
 	}
+	// A later change of the working directory must not move the store.
 	root, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, err
@@ -101,11 +109,13 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil { // made durable before the first commit
 		return nil, err
 	}
+	// Without write permission acquire succeeds without the lock: nothing can be written then.
 	lock := &dirLock{path: root}
 	if err := lock.acquire(ctx, cmp.Or(o.LockWait, defaultLockWait)); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(root, journalDir, journalName)
+	// Damage is no error. A store with a damaged journal serves all that can be read.
 	found, err := readJournal(path)
 	if err != nil {
 		lock.release()
@@ -115,11 +125,15 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		o.Warn("the journal %s is damaged: %s; everything else in it is used",
 			path, strings.Join(found.damage, ", "))
 	}
+	// It fails only for an index that may be whole and can't be opened: a new one would forget the
+	// floors.
 	d, err := newDir(root, o, lock, found)
 	if err != nil {
 		lock.release()
 		return nil, err
 	}
+	// Without the lock the directory can't be written to, or its disk is full. Another process may
+	// have made what is there.
 	if lock.owned() {
 		d.flusher.removeTemps()
 	}
@@ -128,13 +142,18 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 		o.Warn("%s can't be removed, what is newer is served: %s",
 			logging.Count(left, "older file", "older files"), err)
 	}
+	// Index, outbox and unflushed agree with the journal from here on.
 	superseded := d.replay()
 	if !d.unflushed.isEmpty() {
+		// The start waits for one batch, which is up to 1000 files. A first flush also shows early
+		// that the directory can't be written to. The flusher goes on with the rest.
 		oneBatch := func() bool { return true }
 		if _, _ = d.flusher.flush(oneBatch); !d.unflushed.isEmpty() {
 			pause.Wake(d.flusher.wake)
 		}
 	}
+	// The records of these changes may go only when the index on the disk knows the newer files. If
+	// it can't be saved no mark is written now, and a start after a crash compares them again.
 	if len(superseded) > 0 && d.index.saver.save() == nil {
 		d.journal.recordFlushed(superseded)
 	}
@@ -145,20 +164,29 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 
 // newDir puts the parts of a store together. Nothing runs yet. Index, outbox and unflushed have
 // what the journal says, and the files are not looked at.
+//
+// root is absolute. lock is held if the directory can be written to; after an error it is still the
+// caller's. found becomes a part of the store. It owns the index file after that, which only Close
+// lets go.
 func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error) {
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
 		unflushed: found.unflushed,
 		outbox:    found.outbox,
 	}
+	// Index, outbox and flusher share wake: each of the first two may have something for the third.
+	// Its capacity of 1 is enough, since one flush takes everything.
 	wake := make(chan struct{}, 1)
 	dir := filepath.Join(root, journalDir)
+	// It is the only step that can fail, so that nothing has to be undone after it.
 	index, stateDirs, err := openMovedIndex(dir, o, found.saves, wake)
 	if err != nil {
 		return nil, err
 	}
 	d.index = index
 	d.directory.presence = d.newPresence(root, o)
+	// The journal may be gone after a clean stop, and the index still has the last number. A number
+	// must never be given twice, because stamps and marks are compared by it.
 	d.outbox.last = max(d.outbox.last, d.index.live.seq)
 	d.journal = &journal{
 		dir:        dir,
@@ -182,23 +210,28 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 		flushNow:  make(chan struct{}, 1),
 		cleared:   map[string]bool{},
 	}
+	// These functions need the index or come from the caller, so the directory gets them last.
 	d.directory.newer, d.directory.issuedAt = o.Newer, o.IssuedAt
 	d.directory.known = func(key string) Hash { return d.index.Get(key).Hash }
 	d.writer.store = changes{d}
 	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
+	// life ends with Close, and not with the context of OpenDir: that one only bounds the wait for
+	// the lock.
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
 	return d, nil
 }
 
 // newPresence watches the directory at a path. One whose index is elsewhere may have been unmounted
-// before the start.
+// before the start. p.info stays nil with a StateDir. The first check then compares the directory
+// with the index before it is taken for the store.
 func (d *Dir) newPresence(path string, o Options) *presence {
 	p := &presence{path: path, judgement: d.checkCopy}
 	p.report = func(fault error) {
 		d.directory.watch.forget()
 		o.Gone(fault)
 	}
+	// A copy may have other files: the caller has to look at all of them again, see Index.Lost.
 	p.replaced = func() {
 		d.directory.watch.forget()
 		d.index.recheck()
@@ -217,6 +250,11 @@ func (d *Dir) newPresence(path string, o Options) *presence {
 // neither overwritten nor removed.
 //
 // superseded are the Puts in whose place a newer file is. It is called before any Put.
+//
+// The records come in the order of their numbers, and an account may have two: a tombstone and a
+// later Put. Each is compared with what the index had before the first of them. Otherwise the
+// second would be compared with the first, and not with what came from elsewhere. Nothing is
+// written to the index file here: the flush saves it.
 func (d *Dir) replay() (superseded []*record) {
 	before := make(map[string]Version) // what the index had of each account
 	for _, r := range d.unflushed.all() {
@@ -226,12 +264,18 @@ func (d *Dir) replay() (superseded []*record) {
 			before[r.key] = known
 		}
 		if known.supersedes(r) || d.isBarred(r, known) {
+			// The change is not served any more, but for the tombstone of a Delete. The journal
+			// still has it, so the next start decides again after a crash.
 			d.unflushed.leave(r)
 			continue
 		}
+		// The index may know a higher number from before the journal was restored, and commit would
+		// take the record for an earlier change.
 		d.index.forgetSeq(r.key)
 		r.floor = d.index.Get(r.key).Floor
 		d.index.commit(r)
+		// The file must be durable before the record counts as superseded: a power cut could take
+		// both otherwise.
 		if newer := d.flusher.newerFile(r); newer != "" && makeDurable(newer) == nil {
 			d.flusher.supersede(r, newer)
 			if r.kind == kindPut {
@@ -243,7 +287,8 @@ func (d *Dir) replay() (superseded []*record) {
 }
 
 // isBarred reports whether a tombstone in the directory bars a Put of the journal. The owner of
-// another directory may have brought back what was deleted.
+// another directory may have brought back what was deleted. A tombstone that can't be read bars
+// nothing, so the Put is served then.
 func (d *Dir) isBarred(r *record, known Version) bool {
 	isBroughtBack := known.Floor != Floor{} && r.mayFollow(known.Floor.Hash)
 	if r.kind != kindPut || d.directory.newer == nil || isBroughtBack {
@@ -306,7 +351,8 @@ func (d *Dir) tombstone(l limits, key string) ([]byte, error) {
 }
 
 // changes is the store as a Put, Delete or Touch uses it: they do not wait for readers. Readers
-// that wait for a slow disk must not hold a push up.
+// that wait for a slow disk must not hold a push up. It is for the goroutine that holds the lock of
+// the account.
 type changes struct {
 	*Dir
 }
@@ -338,6 +384,10 @@ func (d *Dir) Kept() iter.Seq[string] {
 
 // commit appends a change to the journal. A Put or Delete is refused if its file could not be
 // written, as far as that can be known without writing it. A Touch writes no file.
+//
+// The caller holds the lock of r.key. The checks that can refuse come before the room is taken, and
+// room is taken before the journal is written: the room bounds the memory of changes without a
+// file. ctx can end the wait for room. It has no effect once the record is queued.
 func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	if d.life.Err() != nil {
 		return 0, ErrClosed
@@ -351,10 +401,12 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 	if err := d.reserve(ctx, r.bodySize()); err != nil {
 		return 0, err
 	}
+	// A client that has left while it waited for room gets nothing stored.
 	if err = context.Cause(ctx); err == nil {
 		seq, err = d.journal.commit(r)
 	}
 	if err != nil {
+		// The journal has not taken the record, so no flush will give its room back.
 		d.unflushed.room.Release(r.bodySize())
 		return 0, err
 	}
@@ -363,7 +415,8 @@ func (d *Dir) commit(ctx context.Context, r *record) (seq uint64, err error) {
 }
 
 // reserve waits until n more bytes may be unflushed. It does not wait while files can't be written.
-// The room is that of Dir.unflushed, and is given back when the file is written.
+// The room is that of Dir.unflushed, and is given back when the file is written. n is in bytes. The
+// error is the standing fault, ErrClosed after Close has begun, or the cause of ctx.
 func (d *Dir) reserve(ctx context.Context, n int64) error {
 	if d.unflushed.room.TryAcquire(n) {
 		return nil
@@ -397,6 +450,12 @@ func (d *Dir) FlushOver(limit int64) {
 func (d *Dir) Close() error { return d.close() }
 
 // shut is Close. Commits end before the last flush, so that none is missed by it.
+//
+// The order of the steps: end refuses new commits, and journal.close waits for the one that is
+// under way. The tasks end before the last flush, so that it has the files to itself. The journal
+// is left when it is known what could not be written. The lock goes last: another process may open
+// the directory at once. A crash before leave has the journal as it was. After it every change is
+// in its file, or in the new journal.
 func (d *Dir) shut() error {
 	d.end()
 	d.journal.close()

@@ -32,6 +32,11 @@ type flushStep struct {
 
 // flushBatch flushes some changes. The error is that of the first one that can't be flushed. One
 // goroutine at a time flushes.
+//
+// A crash between two steps leaves temp files, which the next start removes, or files in their
+// places that are newer than the mark. The journal still has all changes of the batch, and the next
+// start writes them once more. An error before the first temp file is for the whole batch. Later
+// ones are for single changes, unless they are about a sync.
 func (f *flusher) flushBatch(batch []*record) (fault error) {
 	if err := f.journal.prepare(); err != nil {
 		return err
@@ -75,7 +80,9 @@ func (f *flusher) steps(batch []*record) []flushStep {
 }
 
 // finish makes the steps that have not failed part of the index, and records them as flushed. A
-// change counts as flushed only when the index knows its file.
+// change counts as flushed only when the index knows its file. The index is saved before the
+// journal gets the mark. In the other order a crash between them would leave floors that neither
+// has.
 func (f *flusher) finish(steps []flushStep) (fault error) {
 	var done []*record
 	for i := range steps {

@@ -76,7 +76,8 @@ type flusher struct {
 	warned  string // the cause that was warned of last, "" since all is well
 }
 
-// run flushes what is unflushed until ctx ends. What is left then is for Close.
+// run flushes what is unflushed until ctx ends. What is left then is for Close. A failed flush is
+// tried again after a second, without an end.
 func (f *flusher) run(ctx context.Context) {
 	wait := settleTime
 	for {
@@ -147,7 +148,9 @@ func (f *flusher) flushSoon() {
 
 // flush writes everything that is unflushed, and what the index has learned otherwise: a file was
 // put there by hand. It ends after a batch if isBusy says so; nil never does. The fault is the
-// first that is left of the changes.
+// first that is left of the changes. unsaved is why the index could not be saved, nil if it could.
+// With a fault of the directory nothing is written. The caller may be any goroutine: they take
+// turns.
 func (f *flusher) flush(isBusy func() bool) (fault, unsaved error) {
 	f.flushing.Lock()
 	defer f.flushing.Unlock()

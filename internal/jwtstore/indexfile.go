@@ -33,6 +33,8 @@ var errIndexDamaged = errors.New("the index file can't be used")
 // tell.
 //
 // The methods may be called from any goroutine. A get does not wait for a put.
+//
+// The locks are taken in this order: writing, mu, and the content's reading.
 type indexFile struct {
 	path string
 
@@ -62,6 +64,10 @@ var renamesOpenFiles = runtime.GOOS != "windows"
 // One that can't be written to can be read; each put tries again. The error wraps errIndexDamaged
 // if removing the file would help. The caller closes it. It is ErrLocked if another process has it
 // open.
+//
+// The order of the steps: what is torn at the end is cut off before the name is made durable, and
+// both come before the first put. The file of a merge that a crash has ended is removed last. It is
+// never read, because the old file still has all values.
 func openIndexFile(path string) (*indexFile, error) {
 	f := &indexFile{path: path}
 	c, err := f.open(path)
@@ -71,6 +77,7 @@ func openIndexFile(path string) (*indexFile, error) {
 	} else if f.content = c; err == nil && f.unwritable == nil {
 		// What a crash tore is taken off. And it may have come before the name was durable.
 		dir := filepath.Dir(path)
+		// Without the cut a part of the torn record could stay behind the next one.
 		err = errors.Join(c.file.Truncate(c.size), syncDir(dir), syncNames(dir))
 	}
 	if err != nil {
@@ -90,11 +97,14 @@ func (f *indexFile) next() string { return f.path + ".next" }
 func (f *indexFile) open(path string) (*indexContent, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|openFlags, 0)
 	canWrite := !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission)
+	// A put makes another file then, see prepare. The stat is kept to notice that another process
+	// has written to this one.
 	if !canWrite {
 		if file, err = os.OpenFile(path, os.O_RDONLY|openFlags, 0); err == nil {
 			f.unwritable, err = file.Stat()
 		}
 	}
+	// A directory at the path counts as damage, whatever the error of the open was.
 	if info, statErr := os.Stat(path); err != nil && statErr == nil && !info.Mode().IsRegular() {
 		return nil, damagedIndex("it is not a file")
 	}
@@ -154,13 +164,15 @@ type filter struct {
 
 // scan returns up to max keys after a key, and their values, by key. "" is before all of them. A
 // value that is not wanted is nil. Of the keys in a block that is not wanted, all but the first are
-// left out. The slices are the caller's own.
+// left out. The slices are the caller's own. The error is damage, or that of a closed file. max
+// bounds the memory that a call takes.
 func (f *indexFile) scan(
 	after string, max int, want filter,
 ) (keys []string, values [][]byte, err error) {
 	keys, values = make([]string, 0, max), make([][]byte, 0, max)
 	err = f.read(func(c *indexContent) error {
 		for e, err := range c.from(after+"\x00", want.block) {
+			// A nil error ends the loop too: the wanted number of keys is reached.
 			if err != nil || len(keys) == max {
 				return err
 			}
@@ -179,7 +191,8 @@ func (f *indexFile) scan(
 }
 
 // read calls do with the content. What do returns is damage or nil. do must not keep anything of
-// the content.
+// the content. The content's own lock keeps its file open until do returns, while a merge may put
+// another content in its place.
 func (f *indexFile) read(do func(*indexContent) error) error {
 	f.mu.RLock()
 	c, err := f.content, f.err
@@ -210,6 +223,11 @@ func (f *indexFile) noteDamage(err error) error {
 // put stores values, which are not nil, and the note in one durable step. After an error that is
 // not errIndexDamaged the file is as it was before, and may be written to again. values may be
 // empty: then only the note changes.
+//
+// The order: a file that can't be appended to is made anew first, then the record is durable, then
+// a merge may follow. A crash before the sync leaves the file as it was, perhaps with a torn
+// record, which the next open cuts off. A crash during the merge leaves the old file or the new
+// one, and both have the values.
 func (f *indexFile) put(values map[string][]byte, note []byte) error {
 	f.writing.Lock()
 	defer f.writing.Unlock()
@@ -241,10 +259,15 @@ func (f *indexFile) tidy() {
 
 // prepare makes a new file if nothing may be appended to this one: it is of an earlier format for
 // instance. f.writing must be held.
+//
+// It returns the damage of an earlier call. After a failed sync it is not known which bytes are on
+// the disk, so only a new file will do.
 func (f *indexFile) prepare() error {
 	if err := f.read(func(*indexContent) error { return nil }); err != nil {
 		return err
 	}
+	// This process had no lock while it could only read. A merge now would undo what another
+	// process has written.
 	if before := f.unwritable; before != nil {
 		now, err := os.Stat(f.path)
 		if err != nil || !os.SameFile(now, before) || now.Size() != before.Size() {
@@ -262,6 +285,9 @@ func (f *indexFile) prepare() error {
 func (f *indexFile) logSize() int64 { return f.content.size - f.content.end }
 
 // append appends a record. f.writing must be held.
+//
+// The order: write, sync, and only then the content in memory. So a reader never sees a value that
+// a crash could take back.
 func (f *indexFile) append(content []byte) error {
 	c := f.content
 	record := appendIndexRecord(nil, c.number, c.size, content)
@@ -278,6 +304,8 @@ func (f *indexFile) append(content []byte) error {
 		f.broken = c.file.Truncate(c.size) != nil || f.broken
 		return err
 	}
+	// The record is on the disk already. What memory can't take is damage, since both differ from
+	// then on.
 	after, err := c.with(content, int64(len(record)))
 	if err != nil {
 		return f.noteDamage(err)
@@ -303,17 +331,25 @@ func (f *indexFile) merge() error {
 }
 
 // planMerge says when the next merge is due: after one that failed, when the log is a quarter
-// longer. f.writing must be held, or f not be in use yet.
+// longer. f.writing must be held, or f not be in use yet. A log of 1 MiB is the least that is
+// merged, and 8 MiB the most that waits for it. Between these it is a quarter of the table, so that
+// each value is written few times.
 func (f *indexFile) planMerge() {
 	f.mergeAt = max(minMerge, min(f.content.end/4, maxMerge), f.logSize()*5/4)
 }
 
 // rewrite writes a new file with all values. f.writing must be held, or f not be in use yet.
+//
+// The order: the new file is whole and synced under the name .next, then it is opened and checked,
+// then it takes the name, then the directory is synced. A crash before the rename leaves the old
+// file and a .next that the next open removes. A crash after it leaves either of the two, which
+// have the same values.
 func (f *indexFile) rewrite() error {
 	old := f.content
 	if err := writeIndexFile(f.next(), old.note, old.from("", nil)); err != nil {
 		return err
 	}
+	// A new file that can't be read must not replace one that can.
 	c, err := f.open(f.next())
 	if err == nil {
 		err = f.replace(c)
@@ -328,6 +364,8 @@ func (f *indexFile) rewrite() error {
 }
 
 // replace gives the new file, whose content is c, the name of the old one. f.writing must be held.
+// Readers of the old content end undisturbed: closing it waits for them. After an error the old
+// file is in use as before, and c is closed.
 func (f *indexFile) replace(c *indexContent) error {
 	if !renamesOpenFiles {
 		return f.replaceClosed(c)
@@ -343,6 +381,10 @@ func (f *indexFile) replace(c *indexContent) error {
 }
 
 // replaceClosed is replace for a system that renames no open files. Those that read wait for it.
+//
+// Both files are closed for the rename, and the one that has the name afterwards is opened again.
+// So a failed rename leaves the old content in use. If nothing can be opened, every later call
+// fails.
 func (f *indexFile) replaceClosed(c *indexContent) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -125,12 +125,17 @@ func (j *journal) commit(r *record) (seq uint64, err error) {
 //
 // The journal is made ready before the records are: what a checkpoint says must not be said again.
 // The events go before the changes: what was acknowledged is older than what is committed now.
+//
+// The order after the sync: the count in the head, then what readers see, then index and outbox,
+// and the clients last. A crash before the sync may keep or lose the group, and no client was
+// answered. A crash after it keeps the group: the next start replays it.
 func (j *journal) commitGroupLocked() {
 	began, err := time.Now(), ErrClosed
 	if !j.closed {
 		err = j.readyLocked()
 	}
 	j.queueMu.Lock()
+	// Changes that came while the journal was made ready are in the group too.
 	changes := j.queue
 	j.queue = nil
 	j.queueMu.Unlock()
@@ -190,6 +195,7 @@ func (j *journal) saveEvents() {
 // recordFlushed records that the files of changes are durable, and appends the mark that says so.
 // The mark is not synced: a crash of this process does not lose it. If it can't be appended the
 // next checkpoint has it. Until then a crash only makes a start write these files once more.
+// changes must be durable in their files, and in the index, before it is called.
 func (j *journal) recordFlushed(changes []*record) {
 	j.token <- struct{}{}
 	defer func() { <-j.token }()
@@ -225,6 +231,7 @@ func (j *journal) appendLocked(records []*record, durable bool) error {
 	for _, r := range records {
 		b = r.append(b, j.generation)
 	}
+	// A buffer that has grown for one large group is not kept.
 	if cap(b) <= zeroChunk {
 		j.buffer = b
 	}
@@ -304,6 +311,12 @@ func (j *journal) prepare() error {
 // checkpointLocked begins a new file with everything that is known. If it fails, the file at the
 // path is whole, the old one or the new one, and the next append makes another. It writes as much
 // as is unflushed and pending, which readers do not wait for.
+//
+// The order: directory and lock are checked, the new file is whole and synced beside the old one,
+// it takes the name, and it must be in the directory that was opened. Then the directory is synced.
+// A crash before the rename leaves the old file, and removeTemps of the next start removes the new
+// one. A crash after it may bring back the old file, which has the same changes as long as nothing
+// was appended to the new one. That is why a failed sync of the directory counts as broken.
 func (j *journal) checkpointLocked() error {
 	if err := j.prepare(); err != nil {
 		return err
@@ -334,6 +347,7 @@ func (j *journal) checkpointLocked() error {
 		_ = os.Remove(next)
 		return fmt.Errorf("beginning a journal: %w", err)
 	}
+	// The number changes only now, so that a failed checkpoint uses it again.
 	j.generation++
 	j.count = parseCount(content, j.generation)
 	j.end, j.zeroed = int64(len(content)), int64(len(content))

@@ -12,6 +12,9 @@ import (
 
 // replayed is what a journal file says. It is what OpenDir begins with. Without a journal all of it
 // is empty.
+//
+// readJournal fills it, newDir takes its parts over, and it is not used after that. One goroutine
+// uses it.
 type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
@@ -24,7 +27,8 @@ type replayed struct {
 }
 
 // readJournal replays the journal of an earlier process. Without one, nothing has happened. The
-// file may be in use by a server that goes on writing to it.
+// file may be in use by a server that goes on writing to it. It needs no lock, and may read a part
+// of the last record then. An error is one of the system, or of a newer format.
 func readJournal(path string) (*replayed, error) {
 	f, err := openFile(path, os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -42,6 +46,7 @@ func readJournal(path string) (*replayed, error) {
 	// now on. If this fails they are durable when their files are.
 	_ = syncData(f)
 	s, err := replay(data)
+	// A journal is renamed to its name when it is whole, so this program leaves no empty one.
 	if err == nil && len(data) == 0 {
 		s.damage = append(s.damage, "it is empty")
 	}
@@ -64,6 +69,10 @@ func readAll(f *os.File) ([]byte, error) {
 // as such: a crash leaves that, and no client was told that it is stored. But if fewer changes are
 // there than were durable, acknowledged ones are missing. data may be empty. An error is that of a
 // newer format only.
+//
+// The order: the head says which generation counts, all records are applied, and the count in the
+// head is compared with what was found. Flushed changes go at the end, because a mark may come
+// after the records that it is about.
 func replay(data []byte) (*replayed, error) {
 	version, generation, whole := parseFileHead(data)
 	if whole && version > formatVersion {
@@ -77,20 +86,25 @@ func replay(data []byte) (*replayed, error) {
 	}
 	if !whole && len(data) > 0 {
 		for r := range records(data) {
+			// Records of earlier files may be among the data. A generation is higher than the one
+			// before, so the highest is that of the file.
 			s.generation = max(s.generation, r.generation) // stands in for what the head said
 		}
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
+	// A damaged head has no count that can be relied on.
 	if whole {
 		s.compareCount(parseCount(data, generation))
 	}
+	// From here on no body is a part of data, so that memory is free again.
 	s.unflushed.endReplay(s.mark)
 	return s, nil
 }
 
 // records yields the whole records of data and where they start. The body of a record is a part of
-// data.
+// data. It skips what is no record, byte by byte up to the next magic. What it skipped is for the
+// caller to notice: the next start is behind the end of the record before.
 func records(data []byte) iter.Seq2[*record, int] {
 	return func(yield func(*record, int) bool) {
 		for at := 0; at < len(data); {
@@ -98,6 +112,7 @@ func records(data []byte) iter.Seq2[*record, int] {
 			if next < 0 {
 				return
 			}
+			// A magic at another place is a part of a body, or damaged.
 			at = min((at+next+7)&^7, len(data)) // a record starts at a multiple of 8
 			parsed, ok := parseRecord(data[at:])
 			if !ok {
@@ -105,6 +120,7 @@ func records(data []byte) iter.Seq2[*record, int] {
 				continue
 			}
 			r, start := parsed, at // only what is yielded is on the heap
+			// The body is passed over, so that a JWT which has the magic in it is no record.
 			at += r.size()
 			if !yield(&r, start) {
 				return
@@ -115,6 +131,9 @@ func records(data []byte) iter.Seq2[*record, int] {
 
 // scan applies every record of the file. Records of other generations are of a file that had these
 // blocks before. The zeros behind the last record are room that was reserved.
+//
+// Damage is noted with its offset and its size in bytes, counted from the beginning of the file. It
+// ends nothing: later records are applied all the same.
 func (s *replayed) scan(data []byte) {
 	end := fileHead
 	seen := false
@@ -126,6 +145,8 @@ func (s *replayed) scan(data []byte) {
 			s.damage = append(s.damage,
 				fmt.Sprintf("%d bytes at offset %d are damaged", at-end, end))
 		}
+		// A file begins with a snapshot, see journal.checkpointLocked. Without it the outbox begins
+		// empty, and later records are used.
 		if !seen && r.kind != kindSnapshot {
 			s.damage = append(s.damage, "what was known at its beginning is lost")
 		}
@@ -138,10 +159,12 @@ func (s *replayed) scan(data []byte) {
 }
 
 // apply applies a whole record. A kind that this program does not know is left out. A later program
-// may have written other kinds.
+// may have written other kinds. The order of the file is that of the commits, so that a later
+// record replaces what an earlier one said. r.body is a part of the file's bytes.
 func (s *replayed) apply(r *record) {
 	if r.kind == kindSnapshot || r.kind == kindMark {
 		d := decoder{rest: r.version}
+		// Records of an earlier format have no number here, which reads as 0.
 		s.saves = max(s.saves, d.uvarint())
 	}
 	switch r.kind {
@@ -158,7 +181,8 @@ func (s *replayed) apply(r *record) {
 }
 
 // applyChange applies a change. Of an account only later ones count. A snapshot is followed by
-// changes that its outbox knows already.
+// changes that its outbox knows already. A record whose key is no name is left out without a word:
+// this program has not written it.
 func (s *replayed) applyChange(r *record) {
 	if !IsName(r.key) || len(r.body) > maxJWT {
 		return
@@ -166,12 +190,14 @@ func (s *replayed) applyChange(r *record) {
 	if before := s.unflushed.latest[r.key]; before == nil || before.seq < r.seq {
 		s.unflushed.applyLocked(r)
 	}
+	// What the snapshot knows may be acknowledged already, and would be pending once more.
 	if r.seq > s.outbox.last {
 		s.outbox.apply(r)
 	}
 }
 
 // restore applies a snapshot: the mark and the outbox. The mark is the first number of the body.
+// After damage the outbox stays what it was, which is empty at the beginning of a file.
 func (s *replayed) restore(body []byte) {
 	d := decoder{rest: body}
 	mark := d.uvarint()
@@ -186,7 +212,8 @@ func (s *replayed) restore(body []byte) {
 // Journaled returns the changes of the store in dir that are in its journal only, by the name of
 // the account or token: the JWT that is stored, nil if it was removed. It is for programs that read
 // the files of a store, also of one that a server has open or has left in a crash. It changes
-// nothing. A file that is there counts only if its name is not among them.
+// nothing. A file that is there counts only if its name is not among them. Without a journal the
+// map is empty. The bytes are the caller's own.
 func Journaled(dir string) (map[string][]byte, error) {
 	found, err := readJournal(filepath.Join(dir, journalDir, journalName))
 	if err != nil {

@@ -26,6 +26,9 @@ import (
 // edited in place since; only a scan of every file finds that. Both find what was put there,
 // renamed to its place or removed. The zero Scan looks at the directories that have changed, and
 // tells nothing.
+//
+// A Scan costs a stat for each directory, and for each account of those that have changed. It reads
+// no JWT: Look does that.
 type Scan struct {
 	// Every has all files looked at, also in directories that have not changed.
 	Every bool
@@ -41,6 +44,9 @@ type Scan struct {
 }
 
 // scan is one Scan of a Dir. One goroutine uses it but for looks.
+//
+// The looks run beside it. They use the index, and failed of a scannedDir, which is why that is
+// atomic.
 type scan struct {
 	Scan
 	*Dir
@@ -60,15 +66,23 @@ type scannedDir struct {
 }
 
 // racyDirectory is how long after a change of a directory its times may not tell the next one. It
-// is a variable for tests.
+// is a variable for tests. Some file systems have times of whole seconds, and FAT of two.
 var racyDirectory = 2 * time.Second
 
 // Scan scans the directory. It returns when every Look has returned. An error is that of ctx. What
 // is changed meanwhile may be found, or else by the next Scan.
+//
+// The order of the steps: the stamps of the directories are taken before their files are looked at.
+// So a change during the scan leaves a directory that differs from its stamp, and the next scan
+// looks again. Accounts that the index knows come before the listing: a directory in which all
+// files were seen need not be compared name by name. The stamps are recorded last, when every look
+// has returned. A crash before that leaves the old stamps, and the next scan repeats the work.
 func (d *Dir) Scan(ctx context.Context, o Scan) error {
 	s := &scan{Scan: o, Dir: d, since: time.Now()}
 	s.looks.SetLimit(runtime.GOMAXPROCS(0))
 	d.directory.watch.forget() // GETs look once more at what no event has told of
+	// The place is compared at the end: files of a directory that came meanwhile say nothing of the
+	// stamps.
 	place := d.directory.presence.place()
 	absent := d.directory.presence.check()
 	if absent == nil {
@@ -82,8 +96,10 @@ func (d *Dir) Scan(ctx context.Context, o Scan) error {
 		absent = d.directory.presence.checkPlace(place)
 	}
 	switch {
+	// Nothing is recorded then. What Look has found is true all the same.
 	case absent != nil:
 		s.Look("", absent)
+	// A scan that was ended early does not know all files of its directories.
 	case ctx.Err() == nil:
 		s.record()
 	}
@@ -96,6 +112,8 @@ var noAccounts = Stamp{-3}
 
 // statDirs finds out which directories have changed. One that is gone has changed too. A sharded
 // store has up to 1024 directories.
+//
+// The root is read once, for the names of the shards. The error wraps ErrDirectory.
 func (s *scan) statDirs() error {
 	known := s.index.directories()
 	s.dirs = map[string]*scannedDir{"": {now: noAccounts}}
@@ -111,11 +129,13 @@ func (s *scan) statDirs() error {
 		return true
 	})
 	names := slices.Collect(maps.Keys(s.dirs))
+	// Each goroutine writes the fields of its own directory, and the map is only read.
 	parallel(len(names), func(i int) {
 		name, x := names[i], s.dirs[names[i]]
 		if name != "" {
 			x.now = s.directory.stampOf(name)
 		}
+		// A zero stamp is one that could not be taken, or that may not tell the next change.
 		x.changed = s.Every || x.now == Stamp{} || x.now != known[name]
 	})
 	if err != nil {
@@ -154,17 +174,22 @@ func (s *scan) lookAtUnflushed() {
 }
 
 // compare looks at the accounts of the index whose directories have changed.
+//
+// An account whose file is in neither layout has the zero stamp here. It is looked at if the index
+// has a file of it, so a removed file is found as well.
 func (s *scan) compare(ctx context.Context) {
 	if !s.isAnyChanged() {
 		return
 	}
 	for key, v := range s.index.All() {
+		// With a changed root every account is compared, because a flat file is in the root.
 		in, stamp := s.dirs[shard(key)], Stamp{}
 		if !s.dirs[""].changed && (in == nil || !in.changed) {
 			continue
 		}
 		if name, now, ok := s.directory.find(key); ok && s.dirs[name] != nil {
 			in, stamp = s.dirs[name], now
+			// listDir compares this number with the files of the directory.
 			in.seen++
 		}
 		if stamp != v.Stamp {
@@ -212,6 +237,7 @@ const (
 
 // pauseIfDue pauses now and then, if that is wanted. It returns false when ctx has ended.
 func (s *scan) pauseIfDue(ctx context.Context) bool {
+	// One look at ctx for 256 files is enough: they take some milliseconds.
 	if s.stats++; s.stats%pauseAfter != 0 {
 		return true
 	}
@@ -243,6 +269,9 @@ func (s *scan) list(ctx context.Context) {
 
 // listDir is list for one directory. If it has as many files as compare has seen in it, these are
 // all.
+//
+// Counting needs names only. If a file that the index knows has gone and another has come, the
+// numbers differ from seen, because only files that are there were counted.
 func (s *scan) listDir(ctx context.Context, name string, x *scannedDir) error {
 	if x.seen > 0 {
 		files := 0
@@ -260,7 +289,8 @@ func (s *scan) listDir(ctx context.Context, name string, x *scannedDir) error {
 }
 
 // eachFile calls do with each account that has a file in a directory, until it returns false. It
-// reads some names at a time.
+// reads some names at a time. name is "" for the root. What is in a shard where it does not belong
+// is no file of an account.
 func (d *directory) eachFile(name string, do func(key string) bool) error {
 	dir, l := d.root, layout{}
 	if name != "" {
@@ -309,7 +339,9 @@ func (d *directory) nextEntries(f *os.File) ([]fs.DirEntry, error) {
 }
 
 // look has an account looked at, which has its file in this directory; nil: in none. While many are
-// being looked at it waits.
+// being looked at it waits. in.failed keeps the directory out of what record writes. A hot stamp
+// fails it too: the file may change once more without another stamp. So does a commit whose file is
+// not written yet.
 func (s *scan) look(in *scannedDir, key string) {
 	s.looks.Go(func() error {
 		ok := s.Look(key, nil)
@@ -321,7 +353,8 @@ func (s *scan) look(in *scannedDir, key string) {
 }
 
 // record lets the index know the directories of which it knows all files. A directory whose
-// accounts could not all be looked at is looked at again.
+// accounts could not all be looked at is looked at again. The index saves the stamps with or after
+// the entries of these files, see indexSaver.batch.
 func (s *scan) record() {
 	known := map[string]Stamp{"": {}} // so that it is never empty, see IsFilled
 	for name, x := range s.dirs {

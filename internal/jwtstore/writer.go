@@ -13,6 +13,9 @@ import (
 )
 
 // Stored is what a store has for one account.
+//
+// It is read under the account's lock. It holds until the function that gets it returns. The bytes
+// must not be changed.
 type Stored struct {
 	JWT       []byte // nil: nothing is stored, or what is there can't be a JWT
 	Stamp     Stamp
@@ -22,6 +25,8 @@ type Stored struct {
 }
 
 // writer is how a store changes: compare and commit are one step for each account.
+//
+// Locks are by key, so changes of different accounts share a commit. The zero value needs a store.
 type writer struct {
 	store committer
 	keys  KeyLocks // held by a change of a key
@@ -44,6 +49,9 @@ type committer interface {
 // Put returns the change's sequence number once the change is on stable storage. An error of allow
 // is returned as it is; any other error means that nothing has changed. If ctx ends when the change
 // is on its way to the disk, that has no effect any more.
+//
+// allow is called once at most, under the account's lock: it must not call the writer for the same
+// key. jwt is copied before that, so the caller may change its bytes after the call.
 func (w *writer) Put(
 	ctx context.Context, key, origin string, jwt []byte, allow func(Stored) (Version, error),
 ) (seq uint64, err error) {
@@ -92,6 +100,7 @@ func (w *writer) delete(
 		}
 		r.body = bytes.Clone(tombstone)
 		r.version = indexEntry{Version: Version{Floor: now.Floor}}.append(nil)
+		// An error here ends the commit as one of allow does, so r is not used.
 		return checkSize("tombstone", tombstone)
 	})
 }
@@ -105,7 +114,8 @@ func (w *writer) PutTombstone(
 }
 
 // Touch commits that the JWT of key is to be announced once more. If none is stored the error is
-// fs.ErrNotExist, unless the caller has one from elsewhere.
+// fs.ErrNotExist, unless the caller has one from elsewhere. The change writes no file. It makes the
+// JWT pending for every nats-server that is known.
 func (w *writer) Touch(
 	ctx context.Context, key, origin string, elsewhere bool,
 ) (seq uint64, err error) {
@@ -113,6 +123,7 @@ func (w *writer) Touch(
 	return w.commitIf(ctx, r, origin, func(now Stored, absent error) error {
 		switch {
 		case now.JWT == nil && absent == nil:
+			// What is there can't be read as a JWT, so there is nothing to announce.
 			return errIrregular
 		case elsewhere && errors.Is(absent, fs.ErrNotExist):
 			return nil
@@ -125,6 +136,10 @@ func (w *writer) Touch(
 //
 // allow sees what readers see now, never a memory of it. absent is the error if there is no JWT.
 // Bytes that can never be read are nil: they can be replaced or deleted.
+//
+// The order of the steps: the lock comes first, so that what is read stays true. What is stored,
+// the tombstone and the floor are read under it. allow decides last and sees all of it. The lock is
+// given back when the change is visible, so the next change of the account sees it.
 func (w *writer) commitIf(
 	ctx context.Context, r *record, origin string,
 	allow func(now Stored, absent error) error,
@@ -140,6 +155,8 @@ func (w *writer) commitIf(
 	defer unlock()
 	var now Stored
 	now.JWT, now.Stamp, err = w.store.Load(r.key, Stamp{})
+	// A directory in the place of the file, or a bad block of the disk, stays as it is however
+	// often it is read.
 	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
 		now.JWT, err = nil, nil
 	}
@@ -148,12 +165,15 @@ func (w *writer) commitIf(
 	}
 	absent := err
 	now.Absent = absent != nil
+	// A tombstone that can't be read is an error: without it a deleted account could come back.
 	now.Tombstone, err = w.store.Tombstone(r.key)
 	if err != nil {
 		return 0, err
 	}
 	now.Floor, r.follows = w.store.Index().floor(r.key)
 	r.floor = now.Floor
+	// The journal keeps after which versions the change was allowed. A replay needs that to let an
+	// older JWT follow a newer one where it was allowed.
 	r.followOne(now.Floor.Hash)
 	r.followOne(hashOf(now.JWT))
 	if err := allow(now, absent); err != nil {
@@ -162,7 +182,8 @@ func (w *writer) commitIf(
 	return w.store.commit(ctx, r)
 }
 
-// hashOf returns the Hash of a stored JWT; zero for nil.
+// hashOf returns the Hash of a stored JWT; zero for nil. White space around a JWT does not count:
+// people add a newline with an editor.
 func hashOf(jwt []byte) Hash {
 	if jwt == nil {
 		return Hash{}
@@ -170,7 +191,8 @@ func hashOf(jwt []byte) Hash {
 	return sha256.Sum256(bytes.TrimSpace(jwt))
 }
 
-// checkSize refuses what is empty or larger than any JWT.
+// checkSize refuses what is empty or larger than any JWT. what is for the error. The limit is in
+// bytes. A replay would leave out what is larger.
 func checkSize(what string, content []byte) error {
 	switch {
 	case len(content) == 0:
