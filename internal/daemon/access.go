@@ -73,6 +73,10 @@ func loadServerTLS(c config.HTTPTLS, roots *x509.CertPool) (*tls.Config, error) 
 // A certificate that the roots verify may read, unless readers are named by certificates. It may
 // write if it is named as a writer, or if no writer is named at all. c.Read and c.Write are nil if
 // the key is not there, which is another thing than an empty list.
+//
+// The steps: without logins there is no policy, or one by certificates only. Otherwise readers are
+// added before writers, so that a certificate in both lists ends as a writer. A user in both lists
+// is there twice.
 func accessPolicy(c config.HTTP, roots *x509.CertPool) *auth.Policy {
 	switch {
 	// Neither logins nor certificates are configured, as in the original.
@@ -130,7 +134,8 @@ func (d *daemon) serverOptions(c config.Config, f files) httpserver.Options {
 }
 
 // apiOptions returns what the handler of HTTP requests is made of. It is made anew for each
-// configuration and starts nothing, so a failed reload just drops it.
+// configuration and starts nothing, so a failed reload just drops it. Each reload makes another
+// handler, so the limits that it keeps begin anew. The parts that it answers from stay the same.
 func (d *daemon) apiOptions(c config.Config, f files) httpapi.Options {
 	o := httpapi.Options{
 		Accounts:    d.registry,

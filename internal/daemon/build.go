@@ -44,6 +44,9 @@ func load(c config.Config) (files, error) {
 // no part that is only half made. If another program writes what is served, folder is where;
 // otherwise it is nil. It starts nothing and can't fail. The order follows from who needs whom;
 // closures are for the few parts that need each other.
+//
+// store and audit are open already, and Run closes them. f is what load has read for o.Config.
+// After build an early return of Run has only these two to close.
 func build(
 	o Options, log logger, audit *auditor, metrics *monitor.Metrics, store store,
 	folder *dirsync.Folder, f files,
@@ -61,12 +64,15 @@ func build(
 		systemd: systemd{Systemd: o.Systemd, log: log},
 	}
 	d.facts = facts.New(facts.Options{
+		// The notifier is made below. No question is asked before a task runs.
 		Servers: func() []facts.Server { return d.notifier.Present() },
 		Observe: func(what facts.Request, result facts.Result, took time.Duration) {
 			metrics.Asked(string(what), string(result), took)
 		},
 	})
 	d.notifier = notifier.New(notifier.Options{
+		// Servers of one bucket hear a change at the same time. Each waits for another time before
+		// it asks whether nats-servers have heard it too.
 		HeardSpread: heardSpread(o.Config.Store.KV),
 		Outbox:      store.Outbox(),
 		Forget:      o.Config.ForgetServer,
@@ -76,15 +82,18 @@ func build(
 		Facts:       d.facts,
 		Index:       store.Index(),
 	})
-	// The registry may announce the system account when it is made.
+	// The registry may announce the system account when it is made. connect sets it again: this one
+	// is only for what happens before.
 	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
 	// The bucket commits through the registry's policy, so it gets the registries when they are
-	// made.
+	// made. With a bucket there is no folder: config refuses both together.
 	if shared, ok := store.(*bucket.Store); ok {
 		// What the bucket has is not known before it was read.
 		d.bucket.store = shared
 		d.buildRegistries(f.trusted, store, shared)
+		// The store commits nothing before it has the registries. Its task is started by
+		// startBucket.
 		shared.Use(d.registry, d.activations)
 		return d
 	}
@@ -94,7 +103,8 @@ func build(
 		return d
 	}
 	// Activation tokens are read from the folder into memory. Accounts for which the store has no
-	// room are served from the folder.
+	// room are served from the folder. Nothing is written for a token, since the folder has it. So
+	// a start reads all of them again.
 	tokens := jwtstore.NewMemory(false)
 	d.buildRegistries(f.trusted, tokens, folder)
 	d.syncer = dirsync.New(dirsync.Options{
@@ -111,6 +121,11 @@ func build(
 // buildRegistries makes the registries and what answers NATS requests about them. tokens stores
 // activation tokens. unsaved has accounts that are not in the store; nil: there are none. It is
 // called once by build.
+//
+// The order follows from who needs whom. Both registries come first, because the resolver and the
+// monitor answer from them. The pages come last, because they show what the monitor knows. A reload
+// makes none of them anew: SetTrust and SetPrimary change what can change. The metrics stand
+// between registry and store, and count what is to be announced.
 func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved accounts.Source) {
 	c := d.Config.Store
 	// The registry of accounts comes first: the other parts need it.

@@ -19,6 +19,9 @@ import (
 // changes nothing on disk. Its error has a line for each mistake. A read-only folder is opened but
 // not scanned. A line is for people: file or key, what is wrong, what to do. Warnings keep no
 // server from starting.
+//
+// A mistake in one file does not hide those in others: all are read, and the errors are joined.
+// Only what depends on the operators is left out without them.
 func Check(c config.Config) (warnings []config.Warning, err error) {
 	f, err := load(c)
 	if err == nil {

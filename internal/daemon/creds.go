@@ -59,6 +59,9 @@ func badCreds(path string, err error) error {
 // none. It is for -t: a server starts with any user, and nats-server decides. The checks are those
 // of nats-server's: seed and JWT belong together, not expired, of the account, signed by it, not
 // revoked.
+//
+// The first broken rule is the error. An account whose JWT is not here ends the check without one:
+// nats-server may know it.
 func checkUser(
 	path string, system []string, find func(key string) *jwt.AccountClaims,
 ) error {

@@ -125,6 +125,10 @@ type daemon struct {
 // written, otherwise what keeps the server from running. What is opened is closed in the reverse
 // order: first the store, then the audit file. Errors have no line in the log yet: the caller
 // writes them.
+//
+// The order: what can be refused without a trace comes first, that is the folder and all files.
+// Then the audit file is opened, and then the store, whose lock may be waited for. HTTP answers
+// only when the store is open. A signal during a wait is no error.
 func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
 	logStart(o.Config, log)
@@ -188,6 +192,11 @@ func logStart(c config.Config, log logger) {
 
 // run serves until ctx ends or a task fails. f is what load has read for d.Config. It is called
 // once, after build.
+//
+// The order: the primary can be asked before HTTP answers. Then HTTP is there before NATS is
+// connected, because nats-servers may fetch accounts while they start. The replica runs last, and
+// the review just before it. Ready and systemd are told when all of it was started, which does not
+// mean that NATS is connected.
 func (d *daemon) run(ctx context.Context, f files) error {
 	// The first request may already be for an account that only the primary has.
 	primary := d.nextPrimary(d.Config)
@@ -264,7 +273,8 @@ func (d *daemon) startTasks(failed context.Context) {
 }
 
 // takeSignals does what signals ask for, one after the other, until ctx ends. It tells systemd that
-// the program lives. Further hangups within hangupDelay belong to the same reload.
+// the program lives. Further hangups within hangupDelay belong to the same reload. A signal that
+// comes during a reload waits in its channel.
 func (d *daemon) takeSignals(ctx context.Context) {
 	alive, stopTicks := every(d.systemd.WatchdogInterval())
 	defer stopTicks()
@@ -304,6 +314,9 @@ func (d *daemon) startReview(rescan bool) {
 // stop ends the tasks in the order in which nothing is lost: no new requests, those in flight
 // answered, what they changed announced, NATS closed. Run closes the store. Each step waits for its
 // task to end before the next one begins.
+//
+// HTTP is bounded by its own limits, and the outbox by drainTimeout. A crash in between loses
+// nothing that was answered with 200: the journal has the change and what is pending.
 func (d *daemon) stop() {
 	d.log.infof("stopping account server")
 	d.log.infof("stopping http server")

@@ -60,6 +60,10 @@ func (d *daemon) reloadable(c config.Config) (config.Config, error) {
 // apply makes the new parts first. If one of them can't be made, nothing has changed. The files are
 // read again, also if the configuration is the same: their content may have changed. With an error
 // everything is as it was, but for files that were made.
+//
+// The order: steps that only read come first, then those that open something, and each later
+// failure closes what the earlier ones have opened. From commit on nothing can fail. A crash in
+// between leaves nothing of a reload but files that were made, since all else is in memory.
 func (d *daemon) apply(c config.Config) error {
 	f, err := load(c)
 	if err != nil {
@@ -94,7 +98,9 @@ func (d *daemon) apply(c config.Config) error {
 }
 
 // swap puts the new parts in the place of the old ones. It can't fail. d.Config is set last: the
-// steps before compare it with c to find what changes.
+// steps before compare it with c to find what changes. The log and the audit come first, so that
+// the lines of the later steps are already as c wants them. The trust comes before the primary and
+// NATS, which bring JWTs that are judged by it.
 func (d *daemon) swap(c config.Config, f files) {
 	d.Logging.SetFormat(c.Logging.Format)
 	d.audit.require(c)

@@ -57,6 +57,8 @@ func openStore(
 	}
 	// Nothing is written into a directory that is only read.
 	if c.Store.ReadOnly {
+		// The store has a directory of its own then, which is always sharded. It has what was
+		// announced, so that a start announces only what is new.
 		o.Dir, o.StateDir, o.Shard = c.Store.StateDir, "", true
 	}
 	if o.Dir == "" {
@@ -69,6 +71,7 @@ func openStore(
 		return nil, err
 	case len(c.Store.KV.Servers) > 0:
 		return bucket.New(bucketOptions(dir, c.Store, log)), nil
+	// The directory may have been one of a bucket before. leaveBucket sees to that.
 	case !c.Store.ReadOnly:
 		return dir, leaveBucket(dir, c.Store.Dir, log)
 	}
@@ -127,7 +130,7 @@ func openFolder(c config.Store) (*dirsync.Folder, error) {
 }
 
 // closeStore writes the files that are not written yet. Run calls it after every task has ended. An
-// error is only logged.
+// error is only logged. What could not be written is in the journal, and the next start writes it.
 func closeStore(s store, log logger) {
 	if err := s.Close(); err != nil {
 		log.errorf("error closing JWT store: %s", err)

@@ -31,6 +31,9 @@ type trusted struct {
 // never about the system account: see unusable. The operators come first, because one of them must
 // have signed the system account. All operators are read, so that the error names each that is
 // wrong.
+//
+// The system account is read only if all operators could be: otherwise its signature can't be
+// judged. An unusable one does not prevent a start, because the store may have a newer JWT of it.
 func loadTrust(c config.Config) (trusted, error) {
 	var t trusted
 	t.WarnOnly = c.ClaimChecks == config.ChecksWarn
@@ -109,7 +112,7 @@ func (t *trusted) checkSystem(key string) error {
 
 // startable returns why the server does not start without the JWT of the system account that the
 // configuration names; nil if it does. A store that begins empty, and other servers that can't be
-// asked, have no other JWT of it.
+// asked, have no other JWT of it. Only a memory without a primary and without NATS is such a store.
 func (t *trusted) startable(c config.Config) error {
 	if c.Store.Dir != "" || c.Store.NSC != "" || c.Primary != "" || len(c.NATS.Servers) > 0 {
 		return nil
