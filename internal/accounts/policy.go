@@ -23,6 +23,9 @@ const maxAhead = 5 * time.Minute
 
 // policy has the rules that depend on the configuration. It does no I/O. It is not changed after
 // New.
+//
+// The rules are functions of an offer. rules.go has their order, and this file what each asks. A
+// rule must not depend on the place that it has there, but for the one that it needs.
 type policy struct {
 	allowOlder, readOnly bool // as in Options
 	now                  func() time.Time
@@ -52,6 +55,9 @@ func (o Origin) isLenient() bool { return o.File || o.ByRevision() }
 func (o Origin) ByRevision() bool { return o.Kind == KindKV && !o.ByHand }
 
 // offer is a JWT that Put decides about. One goroutine uses it, for one Put.
+//
+// Its fields are filled in step by step: newOffer, then read, then current under the account's
+// lock, then verify. A rule reads only what the rule that it needs has filled in, and current.
 type offer struct {
 	// Key is what it was put for, JWT has nothing around it. The head is what the JWT says, see
 	// read. There is no ETag yet.
@@ -78,7 +84,8 @@ func newOffer(key string, token []byte, from Origin, t *Trust) *offer {
 	return &offer{Account: account, from: from, trust: t, isRead: err != nil, bad: err}
 }
 
-// read reads the head, once. The head stays empty if the JWT is no account JWT.
+// read reads the head, once. The head stays empty if the JWT is no account JWT. The head is not
+// verified: until verify it is what the sender says.
 func (o *offer) read() error {
 	if !o.isRead {
 		o.isRead = true
@@ -102,7 +109,8 @@ func (o *offer) verify() (err error) {
 	return nil
 }
 
-// current is what an offer would replace. It is read under the account's lock.
+// current is what an offer would replace. It is read under the account's lock. It holds as long as
+// the lock does. stored and served may be shared with readers and must not be changed.
 type current struct {
 	stored    *Account   // nil: nothing is stored; of a damaged JWT only JWT and Hash are known
 	served    *Account   // stored, if it is servable; nil otherwise
@@ -112,10 +120,12 @@ type current struct {
 }
 
 // inspect judges an offer by what it says: it needs neither what is stored nor a signature check.
-// The first rule that refuses it is the error: see inspections in rules.go.
+// The first rule that refuses it is the error: see inspections in rules.go. It runs before the lock
+// is taken, so that what can't be taken never waits for a commit.
 func (p *policy) inspect(o *offer) error { return p.first(inspections, o) }
 
-// checkHead refuses what is no account JWT.
+// checkHead refuses what is no account JWT. The error is ErrBadJWT, also for a text with a private
+// key in it.
 func checkHead(_ *policy, o *offer) error {
 	if err := o.read(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadJWT, err)
@@ -167,12 +177,15 @@ func checkAhead(p *policy, o *offer) error {
 }
 
 // checkIssuer tells the ways of not being signed by an operator apart, as the original's answers
-// do. Without an operator only files are taken.
+// do. Without an operator only files are taken. It is asked twice: before the lock, and again under
+// it if a reload has changed the trust. Its errors are ErrIdentityKey, ErrUntrusted, ErrSelfSigned
+// and ErrBadIssuer. The last three let the signing service be asked.
 func checkIssuer(_ *policy, o *offer) error {
 	operators := o.trust.Operators
 	switch {
 	case operators.Trusts(o.Issuer), len(operators) == 0 && o.from.File:
 		return nil
+	// The operator's own key signs nothing if its JWT demands signing keys.
 	case operators.RequireSigningKey(o.Issuer):
 		return ErrIdentityKey
 	case len(operators) == 0 && trust.IsOperatorKey(o.Issuer):
@@ -190,10 +203,12 @@ func checkIssuer(_ *policy, o *offer) error {
 
 // decide returns why an offer that inspect has passed may not replace what is stored, nil if it
 // may. errSame means that there is nothing to do. The rules are decisions in rules.go, in their
-// order. It runs under the account's lock.
+// order. It runs under the account's lock. o.current must be set. It may cost a signature check,
+// and no I/O.
 func (p *policy) decide(o *offer) error { return p.first(decisions, o) }
 
-// checkSame returns errSame for what is stored already. What has expired since gets the refusal.
+// checkSame returns errSame for what is stored already. What has expired since gets the refusal. It
+// comes before the signature check: the same bytes were verified when they were stored.
 func checkSame(p *policy, o *offer) error {
 	served := o.current.served
 	isExpired := o.Expires > 0 && o.Expires <= p.now().Unix()
@@ -207,7 +222,8 @@ func checkSame(p *policy, o *offer) error {
 func checkSignature(_ *policy, o *offer) error { return o.verify() }
 
 // checkSameClaims returns errSame for claims that are stored in other bytes: the header of a
-// version 1 JWT is not signed.
+// version 1 JWT is not signed. It comes after the signature check, because other bytes may have
+// another signature.
 func checkSameClaims(_ *policy, o *offer) error {
 	served := o.current.served
 	if served != nil && bytes.Equal(served.Payload, o.Payload) && !o.from.ByRevision() {
@@ -216,7 +232,8 @@ func checkSameClaims(_ *policy, o *offer) error {
 	return nil
 }
 
-// checkWritable refuses everything but files if this server is read-only.
+// checkWritable refuses everything but files if this server is read-only. It comes late, so that an
+// unchanged JWT is no error on a read-only server, and a bad one is told what is wrong with it.
 func checkWritable(p *policy, o *offer) error {
 	if p.readOnly && !o.from.File {
 		return ErrReadOnly
@@ -234,9 +251,15 @@ func checkSpelling(_ *policy, o *offer) error {
 
 // checkClaims returns why the claims are refused, a *BlockedError; nil if they are not. The
 // signature must have been verified. What is taken although nats-servers refuse it gets a warning.
+//
+// There are two sources of issues. Those of the jwt library hold for all nats-servers, and those of
+// claimcheck for the version that it knows. An issue of time refuses the JWT, unless it is in a
+// file or the bucket. Other issues refuse it unless the way in is lenient, the configuration says
+// warn, or a peer has taken a JWT that some nats-servers use.
 func checkClaims(_ *policy, o *offer) error {
 	var found jwt.ValidationResults
 	o.claims.Validate(&found)
+	// IsBlocking(false) leaves issues of time out.
 	isUsed := !found.IsBlocking(false) // by some nats-servers
 	if isUsed {
 		for _, reason := range claimcheck.Reasons(o.claims, o.trust.isSystem(o.Key)) {
@@ -261,6 +284,9 @@ func isAboutTime(i *jwt.ValidationIssue) bool { return i.TimeCheck }
 // checkNewer returns an error if an offer would take the account back to an older version, or if it
 // was deleted. A file brings back what was deleted. The errors are *OlderError, *DeletedError,
 // ErrLesser and ErrReplaced.
+//
+// A file in an empty place has no floor to pass: the owner of the directory has put it there. If
+// both a floor and a tombstone refuse, the floor is told as long as something is stored.
 func checkNewer(p *policy, o *offer) error {
 	if o.from.ByRevision() {
 		return nil
@@ -276,7 +302,8 @@ func checkNewer(p *policy, o *offer) error {
 	return older
 }
 
-// version is what the index gets of an offer that is committed.
+// version is what the index gets of an offer that is committed. The offer must have been read. Seq
+// and Stamp are zero here: the store sets them with the commit.
 func (o *offer) version() jwtstore.Version {
 	v := &Verdict[*Account]{Found: &o.Account, mark: o.trust.mark}
 	return versionOf(v, o.current.floor.After(o.IssuedAt, o.Hash))
@@ -299,6 +326,10 @@ func (p *policy) compareIndex(o *offer, known jwtstore.Version) error {
 // CheckFloor returns why a JWT may not come after the newest version that was ever accepted: an
 // *OlderError, ErrLesser or ErrReplaced. allowed is whether a client may go back. floor is zero if
 // none was accepted, and any JWT may follow.
+//
+// Within the same second clients and servers differ. From a client the later push wins, unless it
+// brings back what was replaced. Between servers the greater hash wins, whatever came first, so
+// that all of them end with the same JWT.
 func CheckFloor(offered *Account, floor jwtstore.Floor, from Origin, allowed bool) error {
 	switch {
 	case offered.IssuedAt > floor.IssuedAt, offered.Hash == floor.Hash, allowed && !from.Peer:
@@ -316,7 +347,8 @@ func CheckFloor(offered *Account, floor jwtstore.Floor, from Origin, allowed boo
 
 // RaiseFloor returns the floor after a JWT was found in the store that may be newer than what the
 // index knows: it was put there by hand, or the index is new. One that was too far ahead of the
-// clock when it was written does not count. stamp says when the file was written.
+// clock when it was written does not count. stamp says when the file was written. The result is
+// never older than floor.
 func RaiseFloor(
 	floor jwtstore.Floor, found *Account, stamp jwtstore.Stamp, now time.Time,
 ) jwtstore.Floor {
@@ -362,6 +394,7 @@ func CheckEpoch(issuedAt int64) error {
 }
 
 // CheckAhead refuses an iat that is too far ahead of the clock. The error is a *FutureError.
+// maxAhead itself is allowed, and one second more is not.
 func CheckAhead(issuedAt int64, now time.Time) error {
 	if !isAhead(issuedAt, now) {
 		return nil

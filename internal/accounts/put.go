@@ -20,7 +20,8 @@ const restInterval = 5 * time.Second
 // errSame ends a commit that has nothing to do: these claims are stored already.
 var errSame = errors.New("the same JWT is stored")
 
-// Result is what Put did. Receipt.Wait is how a client waits for nats-servers.
+// Result is what Put did. Receipt.Wait is how a client waits for nats-servers. The zero Result
+// without an error means that there was nothing to do.
 type Result struct {
 	Account *Account // the JWT that was put; nil if it was stored already and was not posted
 	Changed bool     // the JWT is stored now, and was not before
@@ -47,9 +48,16 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 // PutIf is Put for a JWT that is meant for a state of the account: the error is a *ChangedError if
 // the account is in another one when the JWT would be stored. The zero Precondition holds for any
 // state.
+//
+// The order: a subject that names no account costs nothing. What a peer has and the index knows is
+// dropped next, without the store. inspect comes before the signing service, since only its refusal
+// says that one is needed. commit does the rest under the account's lock. Last, an update that was
+// refused makes the stored JWT heard again.
 func (r *Registry) PutIf(
 	ctx context.Context, key string, token []byte, from Origin, only Precondition,
 ) (Result, error) {
+	// There is no line in the audit for it: any client of the system account can publish on such a
+	// subject.
 	if from.reasserts() && !trust.IsAccountKey(key) {
 		return Result{}, ErrBadSubject
 	}
@@ -69,6 +77,7 @@ func (r *Registry) PutIf(
 	}
 	result, err := r.commit(ctx, o, err)
 	if o.from.reasserts() && isAboutJWT(err) {
+		// Without a stored JWT there is nothing to announce in the place of the refused one.
 		if _, missing := r.GetLocal(ctx, o.Key); missing == nil {
 			r.announcing.reassert(o)
 		}
@@ -84,13 +93,17 @@ func isAboutJWT(err error) bool {
 }
 
 // commit stores an offer, if inspect had nothing against it and the policy decides so. The function
-// that Committer.Put calls runs under the account's lock, and must not wait.
+// that Committer.Put calls runs under the account's lock, and must not wait. A refusal is observed,
+// and nothing else has happened then. If the store fails, the audit has the offer as refused with
+// ErrSave.
 func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Result, error) {
 	if inspected != nil {
 		return Result{}, r.refuse(o, inspected)
 	}
 	seq, err := r.Committer.Put(WithUser(ctx, o.from.User), o.Key, o.from.Kind, o.JWT,
 		func(now jwtstore.Stored) (jwtstore.Version, error) {
+			// refused tells a decision of the policy from trouble of the store: the Committer
+			// returns both as an error.
 			o.refused = r.allow(o, now)
 			return o.version(), o.refused
 		})
@@ -107,6 +120,9 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 
 // allow asks the policy with what is stored. The trust may have changed since the offer was
 // inspected. now is what the store has at this moment. The error refuses the commit.
+//
+// The order: the trust first, because the rest is judged under it. A key that was taken away by a
+// reload since inspect must sign nothing.
 func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 	if t := r.trust.Load(); t != o.trust {
 		o.trust = t
@@ -126,9 +142,15 @@ func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 
 // recordCommitted records an offer that is on stable storage now, and has it announced. The error
 // is an ErrAudit. seq is the number of the change in the journal.
+//
+// The order: the verdict first, so that a GET verifies nothing, then the announcement, and the
+// audit last. A crash in between leaves a change without a line in the audit. The change itself is
+// in the journal and the outbox.
 func (r *Registry) recordCommitted(o *offer, seq uint64) (Result, error) {
 	event := o.event(Accepted)
 	result := Result{Account: r.recordStored(o, seq), Changed: true, Warning: o.warning}
+	// The mark is set by the same call that asks for it, so that of two changes at once one sees
+	// the other.
 	changedBefore := r.changed.mark(o.Key, r.Now())
 	r.logUpdated(o)
 	if o.warning != "" {
@@ -157,7 +179,8 @@ func (r *Registry) logUpdated(o *offer) {
 }
 
 // unchanged answers for a JWT that is stored already. One that was posted is announced again. The
-// answer to a client is a Result without Changed.
+// answer to a client is a Result without Changed. The stored JWT is announced at most every five
+// seconds, however often it is pushed.
 func (r *Registry) unchanged(ctx context.Context, o *offer) (Result, error) {
 	if !o.from.isPosted() {
 		return Result{}, nil

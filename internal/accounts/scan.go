@@ -24,7 +24,7 @@ import (
 )
 
 // scanner brings the index up to date with what was changed in the store by hand, and knows whether
-// the whole store was seen.
+// the whole store was seen. The three atomics are read without the lock, by readiness and by packs.
 type scanner struct {
 	*catalog
 	scanned  atomic.Bool  // a rescan has seen the whole store since the trust was set
@@ -58,6 +58,11 @@ func (c *scanner) Sweep(ctx context.Context) {
 // rescan brings the index up to date with what was changed in the store by hand, and fills one that
 // is new. It reads only what the index does not know. The error says what can't be read, which is
 // logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest counts.
+//
+// The order: flags are set before the work, so that a change of the trust meanwhile can take them
+// back. A setting after the work would hide that change. What only the trust has changed is judged
+// from the index next. The scan of the store comes last and finds the rest. An error of ctx sets
+// the flags back.
 func (c *scanner) rescan(ctx context.Context, o jwtstore.Scan) error {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
@@ -68,6 +73,7 @@ func (c *scanner) rescan(ctx context.Context, o jwtstore.Scan) error {
 	}
 	s := &scan{scanner: c, begun: time.Now(), logged: time.Now()}
 	if t := c.trust.Load(); o.Every || c.judged != t {
+		// It is skipped if the index was judged under this trust and not every file is wanted.
 		s.rejudge(ctx, t)
 		c.judged = t
 	}
@@ -77,6 +83,7 @@ func (c *scanner) rescan(ctx context.Context, o jwtstore.Scan) error {
 		c.judged = nil
 		return err
 	}
+	// From here on a JWT that the index does not know was put there by hand.
 	c.filled.Store(true)
 	if s.unknown > 0 {
 		c.Log.Info(fmt.Sprintf("the index had no entry for %s: read and verified in %s",
@@ -99,7 +106,8 @@ type scan struct {
 	logged      time.Time // when the progress was logged last
 }
 
-// look brings the index up to date for one account. err says that something can't be read.
+// look brings the index up to date for one account. err says that something can't be read. The
+// store calls it from several goroutines. It reads the file without s.mu.
 func (s *scan) look(key string, err error) (ok bool) {
 	isNew := false
 	if err == nil {
@@ -160,7 +168,8 @@ func (s *scan) rejudge(ctx context.Context, t *Trust) {
 	_ = looks.Wait() // the functions return no error
 }
 
-// rejudgeByIssuer judges an account again, if that needs no look at its JWT.
+// rejudgeByIssuer judges an account again, if that needs no look at its JWT. false also means that
+// the entry has changed meanwhile: look compares it again.
 func (s *scan) rejudgeByIssuer(t *Trust, key string, v jwtstore.Version) (done bool) {
 	isTrusted := t.trusts(v.Summary.Issuer)
 	if v.Summary.Issuer == "" || isTrusted && !v.Servable {
@@ -178,6 +187,8 @@ type unread struct {
 	err   error  // why it can't be read
 }
 
+// add counts one that can't be read. Which one is named does not depend on the order of the
+// goroutines: a missing directory counts most, and then the first text.
 func (u *unread) add(key string, err error) {
 	u.count++
 	first := logging.ShortKey(key)
@@ -231,6 +242,9 @@ func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Versio
 }
 
 // compareStored is update, and returns what the index had before.
+//
+// It repeats until no other change has come between reading and writing the index. Each turn reads
+// the store again. A JWT that is gone leaves the floor, so that an older one can't come back.
 func (c *catalog) compareStored(
 	key string, read bool,
 ) (token []byte, had, now jwtstore.Version, err error) {
@@ -274,7 +288,8 @@ func lacksSummary(v jwtstore.Version) bool {
 }
 
 // renewed describes what the store has returned, where the index had another Version. Bytes that
-// the index knows are not verified again.
+// the index knows are not verified again. had stays as it is if the bytes are the same and the
+// trust still covers their issuer. t is the trust that the Version is marked with.
 func (c *catalog) renewed(
 	t *Trust, key string, token []byte, stamp jwtstore.Stamp, had jwtstore.Version,
 ) jwtstore.Version {
