@@ -37,6 +37,9 @@ func (f flags) asText() bool { return f.set("text") || f.set("decode") }
 // either before everything below. An expired JWT with check is a 404 even if the client knows it,
 // and a 304 announces nothing. key is "" for a segment that is no account key. Reading a body is
 // not needed: GET has none.
+//
+// Errors come from the registry as they are, and errors.go gives them a status. notify comes after
+// the 304, so a client that has the JWT announces nothing.
 func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) error {
 	f := flagsOf(r)
 	switch {
@@ -59,6 +62,7 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	case err != nil:
 		a.countRead(err)
 		return err
+	// It asks about the announcement, so it is no read of the JWT.
 	case f.set("delivery"):
 		return a.sendDelivery(w, r, account, f)
 	// A JWT without an end never expires.
@@ -104,7 +108,8 @@ func (a *API) showAccount(w http.ResponseWriter, r *http.Request, key string, f 
 }
 
 // sendJWT sends a JWT with what caches need. It is the answer that is sent most, so it allocates
-// little. Headers of CORS are set already.
+// little. Headers of CORS are set already. The bytes are those of the store, and must not be
+// changed.
 func (a *API) sendJWT(w http.ResponseWriter, account *accounts.Account) {
 	// One allocation has the values of all headers. The names are in their canonical form.
 	values := [...]string{

@@ -8,6 +8,8 @@ import (
 )
 
 // postActivation stores an activation token. The hash and the path are what the token is found by.
+// The order is that of an account: read whole, store, announce, answer. A client that has left
+// meanwhile has its token stored.
 func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) error {
 	token, err := a.readOffer(w, r, "")
 	if err != nil {
@@ -26,7 +28,8 @@ func (a *API) postActivation(w http.ResponseWriter, r *http.Request, _ string) e
 	return nil
 }
 
-// getActivation serves an activation token like an account's JWT, but without check.
+// getActivation serves an activation token like an account's JWT, but without check. A hash that is
+// not known is a 404 with the original's text, see errors.go.
 func (a *API) getActivation(w http.ResponseWriter, r *http.Request, hash string) error {
 	if hash == "" {
 		return activations.ErrNotFound

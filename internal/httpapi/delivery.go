@@ -92,7 +92,8 @@ type runs struct {
 
 // sendDelivery sends what became of an account's JWT. With verify every nats-server is asked which
 // JWT it runs. With after only the nats-servers are listed whose names come after that one. The JWT
-// itself is not sent. Without verify nothing is asked: the outbox is looked at.
+// itself is not sent. Without verify nothing is asked: the outbox is looked at. Asking waits for
+// its turn before anything is sent, so a refusal is a 503 of its own.
 func (a *API) sendDelivery(
 	w http.ResponseWriter, r *http.Request, account *accounts.Account, f flags,
 ) error {
@@ -125,6 +126,9 @@ var natsStates = map[accounts.DeliveryState]string{
 
 // describe puts the report about an account's stored JWT into the form of the answer. It lists the
 // nats-servers whose names come after the one that is given. report.Servers is sorted by name.
+//
+// after need not be the name of a nats-server. Names are compared as bytes. A list of more than
+// maxListed is cut, and Last is where the next request goes on.
 func describe(account *accounts.Account, report accounts.Report, after string) delivery {
 	d := delivery{
 		Account: account.Key,
@@ -158,6 +162,7 @@ func describe(account *accounts.Account, report accounts.Report, after string) d
 			to.Runs = compare(*s.Runs, d.Hash)
 		}
 		switch {
+		// It comes first, because such a nats-server may count as one that has acknowledged.
 		case s.State == accounts.ServerNotInUse:
 			d.NotInUse = append(d.NotInUse, to)
 		case s.Acked:

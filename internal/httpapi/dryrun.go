@@ -40,6 +40,10 @@ type dryRunner struct {
 
 // post says what a push would do, and does nothing. The status is that of the push. It is a path
 // of its own, not a parameter: a server that does not know it answers with 404, and stores nothing.
+//
+// The order: the limit comes before the body, so that a refused client costs nothing. The rules are
+// asked before any nats-server. The deadline is set last, when it is known that the answer takes
+// longer. Nothing is written into the audit.
 func (d *dryRunner) post(w http.ResponseWriter, r *http.Request, _ string) error {
 	if !d.limit.Allow() {
 		return errTrying
@@ -74,6 +78,10 @@ func sendAnswer(w http.ResponseWriter, r *http.Request, answer *dryrun.Answer) e
 
 // describe puts what a dry run has found into the form of the answer. The changes are those from
 // what is stored. Effects and warnings are looked for only if the push would be stored.
+//
+// The order: the verdict and the rules, then the two JWTs, then changes, warnings and effects. A
+// part that is nil was not looked for, and one that is empty has found nothing. t.Claims is nil for
+// a JWT whose signature was not verified.
 func (d *dryRunner) describe(
 	ctx context.Context, key string, t *accounts.Trial, o effect.Options,
 ) *dryrun.Answer {
@@ -92,6 +100,7 @@ func (d *dryRunner) describe(
 	if t.Stored != nil {
 		answer.Stored = describeVersion(t.Stored)
 	}
+	// What is stored can be damaged: then there is nothing to compare with.
 	isCompared := t.Offered.Subject == key && (t.Stored == nil || t.StoredClaims != nil)
 	if t.Claims != nil && isCompared {
 		answer.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
@@ -130,7 +139,8 @@ func describeVersion(a *accounts.Account) *dryrun.Version {
 		Hash: fmt.Sprintf("%x", a.Hash)}
 }
 
-// verdictOf returns what a push would do, and its status.
+// verdictOf returns what a push would do, and its status. The signing service comes first, because
+// the offer is refused without it.
 func verdictOf(t *accounts.Trial) (verdict string, status int) {
 	switch {
 	case t.Signing:

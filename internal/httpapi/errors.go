@@ -258,6 +258,9 @@ func cause(err, found error) string {
 
 // fail answers a request that could not be served, and logs it. asPage has the answer be a page.
 // key is that of the account, for the log; "" if there is none. Nothing may have been sent before.
+//
+// The order: the table first, then the log, then the headers that follow from the error, then the
+// answer. An error that the table does not know tells the client nothing of its text.
 func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 	an := answerFor(err)
 	// That a client leaves is no concern of the operator either.

@@ -27,7 +27,8 @@ type revision struct {
 	JWT string `json:"jwt,omitempty"` // can be pushed again
 }
 
-// sendHistory sends what the bucket keeps of an account.
+// sendHistory sends what the bucket keeps of an account. It asks the bucket each time, and waits
+// for it. The list may be empty: the account is in no revision that is kept.
 func (a *API) sendHistory(w http.ResponseWriter, r *http.Request, key string) error {
 	if a.Revisions == nil {
 		return errNoHistory

@@ -105,6 +105,8 @@ type API struct {
 }
 
 // New returns the handler. It starts nothing, so it need not be closed.
+//
+// The routes depend on the options alone, so they are made once.
 func New(o Options) *API {
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Now == nil {
@@ -129,6 +131,7 @@ func New(o Options) *API {
 		packs:     make(chan struct{}, maxPacks),
 	}
 	a.pages = &pageHandler{o.Pages, o.Only == PublicRoutes}
+	// A browser has the pages' routes first: of two that match, the first counts.
 	a.router, a.other = append(a.routes(), a.pages.parts()...), &route{label: monitor.RouteOther}
 	a.browserRoutes = slices.Concat(a.pages.routes(), a.router)
 	for _, rt := range append(slices.Clip(a.browserRoutes), a.other) {
@@ -138,12 +141,16 @@ func New(o Options) *API {
 }
 
 // routes returns every route that the options offer. The one that is asked for most comes first.
+//
+// A row gives a path, who may read, and the handlers. Roles of POST are not in it: each POST needs
+// a writer. No two rows match the same path, so the order means speed only.
 func (a *API) routes() router {
 	// A handler that is nil makes the method a 405, with the header Allow that fits.
 	dryRuns := &dryRunner{a.Accounts, a.Monitor, a.Foreteller, a.Metrics,
 		rate.NewLimiter(triesPerSecond, maxTries)}
 	post, try, postToken := a.postAccount, dryRuns.post, a.postActivation
 	if a.ReadOnly {
+		// The routes stay, so that a push to a read-only server is a 405 and no 404.
 		post, try, postToken = nil, nil, nil
 	}
 	impact := a.getImpact
@@ -153,8 +160,10 @@ func (a *API) routes() router {
 	// Reading is for every client, or for those that the Authorizer lets read.
 	const every = auth.Anonymous
 	const token, page = monitor.RouteActivation, monitor.RoutePage
+	// It needs no credentials, because a load balancer asks for it as a rule.
 	health := router{{path: pathHealth, read: auth.Unauthenticated, get: getHealth, label: page}}
 	health = append(health, (&monitorHandler{a.Monitor, a.Only}).routes()...)
+	// A monitor on an address of its own serves no JWT.
 	if a.Only == MonitorRoutes {
 		return health
 	}
@@ -203,6 +212,10 @@ func (rt *route) prepare(m *monitor.Metrics) {
 }
 
 // ServeHTTP implements http.Handler.
+//
+// The order: rescue first, since anything later may panic. Then what needs no route, then the
+// route, and the credentials only when the route and its method are known. So a client without
+// credentials learns which routes there are, and nothing that is behind them.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// net/http would close the connection instead of answering.
 	defer a.rescue(w)
@@ -256,7 +269,8 @@ func (a *API) rescue(w http.ResponseWriter) {
 }
 
 // serve calls the handler of the request's method. key is the part of the path behind the route's,
-// "" if the route has none or it is not valid.
+// "" if the route has none or it is not valid. An error means that nothing was sent. ServeHTTP
+// answers it then.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key string) error {
 	// A method that the route does not have is a 405 for every client, with credentials or not.
 	handle := rt.method(r.Method)

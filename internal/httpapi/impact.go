@@ -36,7 +36,8 @@ type shared struct {
 	Fault   string `json:"fault,omitempty"`
 }
 
-// getImpact says who imports from an account, and from whom it imports.
+// getImpact says who imports from an account, and from whom it imports. The error is that of the
+// registry: an account that is not stored here is not looked for elsewhere.
 func (a *API) getImpact(w http.ResponseWriter, r *http.Request, key string) error {
 	if key == "" {
 		return accounts.ErrNotFound
@@ -82,7 +83,8 @@ func appendShared(all []shared, key, name string, i *jwt.Import, fault string) [
 	return append(all, shared{key, name, i.Type.String(), string(claimcheck.Imported(i)), fault})
 }
 
-// text is the answer for people.
+// text is the answer for people. Names are texts of tenants, so they are quoted unless they are
+// plain.
 func (i impact) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n  imports from\n", named(i.Name, i.Account))

@@ -27,7 +27,8 @@ func hasAny(r *http.Request) bool {
 }
 
 // preconditionOf returns for which state of its account a JWT is pushed. Without the headers it is
-// zero, which holds always.
+// zero, which holds always. A header without a valid ETag gives an empty list, which no state
+// fulfils for If-Match.
 func preconditionOf(r *http.Request) (c accounts.Precondition) {
 	if match := r.Header["If-Match"]; match != nil {
 		c.Match = etagsOf(match, false)
@@ -56,7 +57,8 @@ func etagsOf(values []string, weak bool) []string {
 var etag = regexp.MustCompile(`(?:W/)?"[^"]*"|\*`)
 
 // withoutContent is the writer of an answer to a GET of a client that has any version. It makes a
-// 304 of a 200 with content. A 200 without content stays: it says that this server is up.
+// 304 of a 200 with content. A 200 without content stays: it says that this server is up. It is not
+// used for a POST, for which the same header is a precondition.
 type withoutContent struct {
 	http.ResponseWriter
 	isDecided bool // the status is known

@@ -27,7 +27,8 @@ const (
 )
 
 // requestLog writes what the operator learns of requests. Nothing that it writes can fill the disk:
-// failures are limited, and 404s are only summed up.
+// failures are limited, and 404s are only summed up. It may be used from any goroutine. A reload
+// makes another one, whose count of 404s begins at 0.
 type requestLog struct {
 	*slog.Logger
 	// failures is limited to maxFailureLines.
@@ -88,7 +89,8 @@ func (l *requestLog) trace(r *http.Request, text, key string) {
 }
 
 // failureLine is the log line of a failed request: key, message and detail, as far as there are
-// any. Two of the lines are the original's.
+// any. Two of the lines are the original's. Each part is quoted and cut to maxDetailBytes, so a
+// client can't begin a line of its own.
 func failureLine(key string, an answer, err error) string {
 	blocked, isBlocked := errors.AsType[*accounts.BlockedError](err)
 	switch {
@@ -114,6 +116,7 @@ func failureLine(key string, an answer, err error) string {
 }
 
 // requestLine is what a request asks for, put together from nothing but known words and valid keys.
+// Example: "/jwt/v1/accounts/A…?check=true". The key is whole here, since it is known to be one.
 func requestLine(r *http.Request, rt *route, key string) string {
 	switch {
 	case rt == nil:

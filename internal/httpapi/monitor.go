@@ -51,7 +51,8 @@ func (h *monitorHandler) routes() router {
 	}...)
 }
 
-// getReady says whether the server is ready, and why it is not.
+// getReady says whether the server is ready, and why it is not. The answer is 200 or 503, and has
+// the same JSON in both cases.
 func (h *monitorHandler) getReady(w http.ResponseWriter, _ *http.Request, _ string) error {
 	ready, status := h.monitor.Ready(), http.StatusOK
 	if !ready.Ready() {
@@ -92,7 +93,9 @@ func (h *monitorHandler) getServerz(w http.ResponseWriter, r *http.Request, _ st
 	return sendJSON(w, http.StatusOK, h.monitor.Serverz(offset, max(limit, 1)))
 }
 
-// getAccountz describes stored accounts. A text that is no key of an account is not looked up.
+// getAccountz describes stored accounts. A text that is no key of an account is not looked up. A
+// limit of 0 counts as 1, so that an answer always gets further than after. An account that is
+// asked for and not stored is a 404, and a prefix without accounts is an empty list.
 func (h *monitorHandler) getAccountz(w http.ResponseWriter, r *http.Request, _ string) error {
 	f := flagsOf(r)
 	limit, err := f.number("limit", usualLimit, maxLimit)
@@ -138,7 +141,8 @@ func sendJSON(w http.ResponseWriter, status int, what any) error {
 	return nil
 }
 
-// observe records how long a request took.
+// observe records how long a request took. Time begins when the route was found, and ends when the
+// answer was written.
 func (rt *route) observe(r *http.Request, began time.Time) {
 	of := 0
 	if r.Method == http.MethodPost {

@@ -26,7 +26,8 @@ const (
 )
 
 // packLimit reads the parameter max. As with the original, a limit below 0 is none. A negative max
-// asks for as much as the limit allows.
+// asks for as much as the limit allows. A limit of 0 gives a pack without accounts, and so does
+// max=0.
 func packLimit(r *http.Request, limit int) (int, error) {
 	// As the original does, the answer repeats the parameter in lower case.
 	text := strings.ToLower(r.URL.Query().Get("max"))
@@ -48,6 +49,9 @@ func packLimit(r *http.Request, limit int) (int, error) {
 
 // getPack sends every account that is servable and has not expired, one line each, sorted by key.
 // It verifies nothing that was verified before, and holds no lock of the store while it sends.
+//
+// The order: the parameter, then one pack for each address, then one of maxPacks for all. Each is
+// given back when the handler returns. The store is looked at last, since that may take long.
 func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	limit, err := packLimit(r, a.MaxPack)
 	if err != nil {
@@ -83,7 +87,8 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	return nil
 }
 
-// sendPack sends the first lines, with no line break behind the last.
+// sendPack sends the first lines, with no line break behind the last. It ends when ctx does, which
+// is when the client has left.
 func sendPack(
 	ctx context.Context, w http.ResponseWriter, lines iter.Seq2[string, []byte], limit int,
 ) {

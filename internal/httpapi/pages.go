@@ -65,7 +65,8 @@ func (h *pageHandler) parts() router {
 }
 
 // mayBePage reports whether a browser gets a page for a path, even if it is for an error. The
-// routes of the API answer every client alike. rt is nil if no route has the path.
+// routes of the API answer every client alike. rt is nil if no route has the path. It is asked
+// before credentials are looked at, so that a 401 is a page too.
 func (h *pageHandler) mayBePage(path string, rt *route) bool {
 	isPage := rt != nil && rt.isPage || rt == nil && !strings.HasPrefix(path, "/jwt/")
 	return h.site != nil && isPage
@@ -110,7 +111,7 @@ func (h *pageHandler) getPage(w http.ResponseWriter, r *http.Request, key string
 }
 
 // show sends a page. Its ETag is weak: it leaves out the time in the footer. A page is sent whole
-// or not at all.
+// or not at all. A browser asks each time, and gets a 304 while nothing has changed.
 func (h *pageHandler) show(w http.ResponseWriter, r *http.Request, p pages.Page) error {
 	sum := sha256.Sum256([]byte(p.Title + "\n" + h.site.Edition() + "\n" + string(p.Main)))
 	etag := fmt.Sprintf("\"%x\"", sum[:16])

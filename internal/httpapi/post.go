@@ -35,6 +35,10 @@ const (
 
 // postAccount stores a JWT. The answer is one line about its announcement, which nsc shows. 200
 // means that the JWT is on stable storage, and 202 that the signing service has it.
+//
+// The order: the parameters first, because a mistake in them must not leave a stored JWT. Then the
+// body is read whole, then it is committed, and only then are nats-servers waited for. A client
+// that leaves during the wait has its JWT stored and announced.
 func (a *API) postAccount(w http.ResponseWriter, r *http.Request, _ string) error {
 	// Put finds out whether this is a key. Which fault it reports first is the original's choice.
 	segment := strings.TrimPrefix(r.URL.Path, pathAccount)
@@ -135,7 +139,8 @@ func (a *API) extendAnswer(w http.ResponseWriter) {
 }
 
 // waitOf returns how long the client wants to wait for what the nats-servers answer. Without the
-// parameter it is accounts.UsualWait, and 0 waits for none.
+// parameter it is accounts.UsualWait, and 0 waits for none. More than maxWait is taken as maxWait,
+// and is no error.
 func waitOf(r *http.Request) (time.Duration, error) {
 	text := flagsOf(r).value("wait")
 	if text == "" {
@@ -160,7 +165,8 @@ func (a *API) readOffer(w http.ResponseWriter, r *http.Request, segment string) 
 }
 
 // readBody reads at most maxBodyBytes. The buffer grows as bytes arrive: a client that announces a
-// megabyte and sends nothing has 4 KiB.
+// megabyte and sends nothing has 4 KiB. After an error the connection is closed, since the rest of
+// the body is still on it.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	err := errTooLarge
 	// A client that announces too much is answered before it sends.

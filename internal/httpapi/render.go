@@ -54,6 +54,9 @@ type header struct {
 
 // decode renders a JWT. Its errors wrap errHeader, errClaim or errTokens. token may have space
 // around it, and may be of any kind.
+//
+// The order of the steps is that of the original's errors: a bad header is told before a wrong
+// number of parts, and that before bad claims.
 func decode(token []byte) (string, error) {
 	if len(token) > maxBodyBytes {
 		return "", fmt.Errorf("%w: %w", errClaim, errTooLong)
@@ -116,7 +119,7 @@ func readClaims(part string) (map[string]any, error) {
 }
 
 // printer writes a tree as text. After an error it goes on for a bounded number of bytes, and the
-// text is of no use.
+// text is of no use. It is made for one JWT. Depth counts objects and lists from 0.
 type printer struct {
 	bytes.Buffer
 	// json writes to the Buffer.
@@ -163,7 +166,7 @@ func (p *printer) newline(depth int) {
 }
 
 // enclose writes n elements in brackets, one on a line. It ends early after an error. brackets are
-// "{}" or "[]".
+// "{}" or "[]". Without elements the brackets stand together: {} or [].
 func (p *printer) enclose(brackets string, n, depth int, element func(i int)) {
 	p.WriteString(brackets[:1])
 	// After an error the rest is not written. The brackets still are, to keep this simple.
@@ -233,7 +236,8 @@ var activationOrder = []string{
 
 // activation writes the claims of an activation JWT, or why there are none. They may contain a
 // token again. That ends, since a JWT is a third larger than what it contains. The token's own
-// signature is verified, so that a forged one is not taken for a good one.
+// signature is verified, so that a forged one is not taken for a good one. A bad token does not end
+// the view: the rest of the JWT is shown.
 func (p *printer) activation(token string, depth int) {
 	var claims map[string]any
 	// The library checks the signature. Its claims have lost what it does not know, so they are

@@ -97,6 +97,8 @@ func (rt *route) method(name string) handler {
 
 // match reports whether the route has a decoded path. key is "" if there is none or if what stands
 // there is not one. It is one segment of the decoded path, so an escaped slash breaks the match.
+// With a suffix the key is what stands between both. ok with an empty key means that the route
+// answers that it is not valid.
 func (rt *route) match(path string) (key string, ok bool) {
 	segment, found := strings.CutPrefix(path, rt.path)
 	if found && rt.suffix != "" {
@@ -173,7 +175,8 @@ func (t router) elsewhere(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// redirect sends the client to another path on this server, with the query it came with.
+// redirect sends the client to another path on this server, with the query it came with. The path
+// is escaped anew, so a line break in it can't add a header.
 func redirect(w http.ResponseWriter, r *http.Request, target string) {
 	location := (&url.URL{Path: target, RawQuery: escapeQuery(r.URL.RawQuery)}).String()
 	// The location is a path, so that it is right behind a proxy too.
