@@ -109,7 +109,9 @@ func (f *capacityFinder) takenOf(c facts.Capacity) (t taken) {
 }
 
 // compare adds a line if a nats-server has no room for the limits. If what it has is enough only
-// without the tiers of others, or if it did not list all others, it is not known.
+// without the tiers of others, or if it did not list all others, it is not known. The three cases
+// are: it is known that there is no room, it is not known, and there is room. The last adds no
+// line.
 func (f *capacityFinder) compare(c facts.Capacity) {
 	want, t := f.granted(f.pushed), f.takenOf(c)
 	state := "JetStream is off"

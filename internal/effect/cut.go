@@ -101,6 +101,10 @@ type cutFinder struct {
 
 // find finds the connections that the push ends. Single connections are looked at only if it
 // matters which they are. Otherwise it is enough how many there are, which INFO has said.
+//
+// The order: how many connections there are is known from INFO already. needed then says whether
+// their details matter, and for which users. More than MaxConnections are looked at only on
+// request, since each nats-server builds a list of all.
 func (f *cutFinder) find() {
 	of, total := connected(f.infos)
 	users, isNeeded := f.needed(total)
@@ -155,7 +159,9 @@ func (f *cutFinder) findHidden(found map[connectionID]cause, all []facts.Connect
 
 // needed reports whether single connections have to be looked at, and which users have those; nil:
 // all have to. A user that has reached a limit of its own is out with each push, also if nothing
-// differs: to find it connections are looked at only if that is asked for. total is how many there are.
+// differs: to find it connections are looked at only if that is asked for. total is how many there
+// are. The cases are: no connection, all by request, all by need, all for the sake of revoked
+// users, and some by name.
 func (f *cutFinder) needed(total int) (users []string, isNeeded bool) {
 	users = f.revoked()
 	switch {
@@ -239,7 +245,9 @@ func (d *difference) causes(all []facts.Connections) map[connectionID]cause {
 }
 
 // exceeding returns the connections of one nats-server that are above the limit of connections: the
-// newest ones. It counts those too that end for another reason.
+// newest ones. It counts those too that end for another reason. Each nats-server applies the limit
+// to its own connections, so of is of one of them. A limit below 0 that is not unlimited counts as
+// 0.
 func (d *difference) exceeding(of []facts.Connection) map[uint64]bool {
 	most := d.pushed.Limits.Conn
 	if most == jwt.NoLimit || int64(len(of)) <= max(0, most) {
@@ -258,6 +266,9 @@ func (d *difference) exceeding(of []facts.Connection) map[uint64]bool {
 // causeOf returns why a connection is ended, whatever others there are. ok is false if it stays.
 // Users that the account's own key has issued are not touched by a change of signing keys. A
 // signing key that is new has issued none of those that are connected.
+//
+// The order of the cases is that of the reasons. What the signing key decides comes first, and what
+// the number of subscriptions decides last.
 func (d *difference) causeOf(c facts.Connection) (why cause, ok bool) {
 	stored, was := d.stored.SigningKeys[c.Issuer]
 	pushed, is := d.pushed.SigningKeys[c.Issuer]
@@ -305,7 +316,8 @@ func (d *difference) mostSubscriptions(c facts.Connection) int64 {
 	return min(unlimitedIfNone(own), unlimitedIfNone(d.pushed.Limits.Subs))
 }
 
-// addCuts adds a line for each cause, and one for the limit of connections.
+// addCuts adds a line for each cause, and one for the limit of connections. The limit of
+// connections is left to findConnCut, which needs how many would stay.
 func (f *cutFinder) addCuts(found map[connectionID]cause, all []facts.Connections) {
 	counts := make(map[cause]*count)
 	total := 0

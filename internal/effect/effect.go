@@ -174,6 +174,10 @@ type Foreteller struct {
 
 // Of returns what a push of claims does, before it is made. stored is what is stored for the
 // account, nil if nothing is. The error is that of ctx, and the Forecast is not complete then.
+//
+// The order: all nats-servers are asked for the account first, because the finders need to know
+// where it is loaded. Cuts come before the rest, since their question takes longest and all finders
+// share one limit of time. What was not answered in time is a line of Unknown.
 func (f *Foreteller) Of(
 	ctx context.Context, stored, pushed *jwt.AccountClaims, o Options,
 ) (Forecast, error) {
@@ -202,7 +206,8 @@ func (f *Foreteller) Of(
 
 // OfStorage returns the part of a Forecast that each push is warned of: what its limits of
 // JetStream do. It costs nothing if these do not change, and at most 200 ms otherwise. It is called
-// when the push is stored already.
+// when the push is stored already. Nothing that it finds can undo the push. The lines are warnings
+// in its answer.
 func (f *Foreteller) OfStorage(ctx context.Context, stored, pushed *jwt.AccountClaims) Forecast {
 	if !hasStorage(stored) && !hasStorage(pushed) {
 		return Forecast{}
@@ -243,7 +248,8 @@ type difference struct {
 }
 
 // push is one Forecast in the making: what nats-servers have said, and what was found. One
-// goroutine uses it. The finders, of which each has a file, embed it and add lines.
+// goroutine uses it. The finders, of which each has a file, embed it and add lines. It is made anew
+// for each Forecast. asking is done when the limit has passed: questions after it are not answered.
 type push struct {
 	difference
 	facts  Facts           // nil: no nats-server is asked

@@ -86,6 +86,10 @@ func (d *difference) isFromHere(i *jwt.Import) bool { return i != nil && i.Accou
 
 // find finds what imports and exports do. If no export and no key changes, the importers are read
 // only for the line of Lost, which names some of them.
+//
+// The order: importers are read before anything is compared, and compared before their connections
+// are counted. Only accounts with a line are counted. The imports of the account itself come last
+// and cost a read for each exporter.
 func (f *shareFinder) find() {
 	most := maxAskers
 	if f.changesGrants() {
@@ -148,7 +152,9 @@ func (d *difference) faults(of importer, claims *jwt.AccountClaims) []string {
 }
 
 // countConnections adds to lines about other accounts how many connections these have, and puts
-// those with most first. INFO is asked for each account once, for all of them at the same time.
+// those with most first. INFO is asked for each account once, for all of them at the same time. An
+// account that is not answered in time keeps 0. At most maxCounted are asked, in the order of their
+// lines.
 func (f *shareFinder) countConnections() {
 	if f.facts == nil {
 		return
@@ -205,7 +211,8 @@ func (f *shareFinder) findLost(all []importer, more int) {
 }
 
 // compareOwn adds a line for each import of the account itself that ceases or begins to work. An
-// import whose subject here changes does both.
+// import whose subject here changes does both. The maps have no order, so the lines are sorted at
+// the end.
 func (f *shareFinder) compareOwn() {
 	if !slices.ContainsFunc(f.changes, func(c claimdiff.Change) bool {
 		return strings.HasPrefix(c.Field, "nats.imports[]")

@@ -74,6 +74,9 @@ func (u *usage) ofTier(tier string) (streams int, memory, disk uint64) {
 
 // storageLine adds what one change of a limit does. JetStream that is off, a tier that is gone, and
 // tiers instead of limits for the account have codes of their own, and stop all their streams.
+//
+// Only changes with the effect Stop come here. At most one line is added for each. The codes of
+// JetStream that is off come first, because each limit is 0 then and would be a line of its own.
 func (f *storageFinder) storageLine(c claimdiff.Change, used usage) {
 	limits := f.pushed.Limits.JetStreamLimits
 	tier := f.pushed.Limits.JetStreamTieredLimits[c.Of]
