@@ -84,6 +84,10 @@ type Change struct {
 // JetStream, and nothing has an effect yet. If pushed is nil, the account is gone, which is the
 // only change then. If both are nil, there is none. Neither is changed. The cost is that of the
 // larger lists, sorted.
+//
+// The order of the calls is that of the lines in an answer: who the account is, what it may do, who
+// may act for it, what it shares, and the rest. Each call sees one part of the claims, and none
+// depends on an earlier one.
 func Diff(stored, pushed *jwt.AccountClaims) []Change {
 	var found []Change
 	d := differ{found: &found}
@@ -154,6 +158,8 @@ func account(key, name string) string {
 // differ gathers the changes of one part of the claims. It is copied for each part and element,
 // with what all changes in there have. found is the same for all copies. Fields that are empty add
 // nothing.
+//
+// value, raw, text and flag add one Change at most, and list adds one for each element.
 type differ struct {
 	found  *[]Change
 	path   string // before the field
@@ -268,7 +274,7 @@ type elements struct {
 }
 
 // list compares two lists whose order means nothing. Elements that are there twice count once. What
-// is gone comes first.
+// is gone comes first. nil and an empty list are the same.
 func (d differ) list(of elements, stored, pushed []string) {
 	add := func(sign, clause string, items []string) {
 		for _, item := range items {

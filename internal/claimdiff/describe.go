@@ -44,6 +44,9 @@ type Item struct {
 //
 // Lists are whole, however long: the caller has to bound what it shows. The key, the name and the
 // ID are in no group.
+//
+// c must not be nil, and is not changed. The order of a group's items is that of the table, or of
+// the sorted keys, so that the same claims always give the same groups.
 func Describe(c *jwt.AccountClaims) []Group {
 	groups := []Group{
 		{Validity, describeValidity(c)},
@@ -94,6 +97,8 @@ func details(label string, compare func(differ)) []Item {
 	return []Item{{Label: label, Details: words}}
 }
 
+// describeValidity returns when the claims were issued, by which key, and how long they are valid.
+// Issuer and end are always there, and the beginning only if the claims have one.
 func describeValidity(c *jwt.AccountClaims) []Item {
 	items := []Item{
 		{Field: "iat", Label: "Issued", Value: Time(c.IssuedAt)},
@@ -109,6 +114,8 @@ func describeValidity(c *jwt.AccountClaims) []Item {
 	return items
 }
 
+// describeLimits returns the limits of an account but those of JetStream, in the order of their
+// table. Each is there, also one that is unlimited.
 func describeLimits(l *jwt.OperatorLimits) (items []Item) {
 	for _, row := range accountLimits {
 		items = append(items, Item{Field: "nats.limits." + row.name, Label: row.label,
@@ -172,6 +179,8 @@ func describeSigningKeys(keys jwt.SigningKeys) (items []Item) {
 	return items
 }
 
+// describeRevocations returns an item for each revoked user, in order of the keys. All users, which
+// are "*", come first.
 func describeRevocations(list jwt.RevocationList) (items []Item) {
 	for _, key := range keysOf(list, nil) {
 		items = append(items, Item{Field: "nats.revocations{}", Of: key, Label: user(key),
@@ -181,7 +190,8 @@ func describeRevocations(list jwt.RevocationList) (items []Item) {
 }
 
 // describeExports returns an item for each export, in order of their subjects. Its value says who
-// may import it. Its details are changes from an export that says only that.
+// may import it. Its details are changes from an export that says only that. plain has what the
+// value says already, so that no detail repeats it.
 func describeExports(list jwt.Exports) (items []Item) {
 	for _, p := range match(nil, list, exportID) {
 		e := p.pushed
@@ -195,7 +205,8 @@ func describeExports(list jwt.Exports) (items []Item) {
 }
 
 // describeImports returns an item for each import. Its value has its subject here, and its token.
-// Its details are changes from an import without a name and flags.
+// Its details are changes from an import without a name and flags. A null in the list is left out
+// by match.
 func describeImports(list jwt.Imports) (items []Item) {
 	for _, p := range match(nil, list, importID) {
 		i, plain := p.pushed, *p.pushed

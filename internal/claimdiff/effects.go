@@ -5,7 +5,8 @@ package claimdiff
 //
 // It is not to be changed by other packages. A test walks the types of jwt/v2, and fails for a leaf
 // that is missing here. The reasons given below are what nats-server does with an update:
-// updateAccountClaimsWithRefresh in its server/accounts.go.
+// updateAccountClaimsWithRefresh in its server/accounts.go. A field that is not in it would have
+// the empty Effect. A change that only allows more overrides it with None, see differ.allowsMore.
 var Effects = map[string]Effect{
 	// What says whose claims these are. jti and iat are others in every JWT. A nats-server ends all
 	// connections when the account expires, and refuses claims that are not valid yet.

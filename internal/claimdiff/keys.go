@@ -8,7 +8,8 @@ import (
 
 // signingKeys compares the keys that may sign users and activation tokens. A key has a scope or
 // none: with one, all of its users may do the same, whatever their own JWTs say. Keys are sorted,
-// and each is named by its ends: "AB3D…K2LM".
+// and each is named by its ends: "AB3D…K2LM". A new key has no effect, because it has signed
+// nothing that is in use.
 func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
@@ -50,6 +51,9 @@ func UserScope(s jwt.Scope) *jwt.UserScope {
 
 // scope compares the scope of a signing key, whose key is d.of. A user whose JWT was issued for a
 // key without a scope is refused when the key has one, and the other way round.
+//
+// The four cases are none on both sides, a scope that came, one that went, and one that changed.
+// Each change of a scope has the effect of its field, also one that only allows more.
 func (d differ) scope(stored, pushed *jwt.UserScope) {
 	const code = "signing_key_scope_changed"
 	key := "signing key " + Key(d.of)
@@ -140,6 +144,9 @@ func ranges(times []jwt.TimeRange) (words []string) {
 
 // revocations compares which users are revoked, and from which issue time on: a JWT of the user
 // that was issued up to then counts no more. A later time revokes more, and an earlier one less.
+//
+// The cases come in an order: what is the same, what is new, what the revocation of all users
+// covers now, what is lifted, and what has another time.
 func (d differ) revocations(stored, pushed jwt.RevocationList) {
 	all := pushed[jwt.All]
 	for _, key := range keysOf(stored, pushed) {

@@ -21,7 +21,8 @@ import (
 //	max_ack_pending                unlimited    unlimited    unlimited
 //	disk_ and mem_max_stream_bytes unlimited    unlimited    unlimited
 //
-// A test tries each of these on a real nats-server.
+// A test tries each of these on a real nats-server. The functions are pure, and the tables are not
+// changed. clause and zero are for Diff, label for Describe.
 type limit struct {
 	name   string // its last part in the path of the JSON: "conn"
 	of     func(*jwt.OperatorLimits) int64
@@ -38,7 +39,8 @@ type limit struct {
 const unlimited = math.MaxInt64
 
 // accountLimits has a row for each limit of an account but those of JetStream. The order is that of
-// the words in Diff and of the rows of a page.
+// the words in Diff and of the rows of a page. To add a limit, add a row here, a row in effects.go
+// and one in meaning_test.go.
 var accountLimits = []limit{
 	{name: "conn", of: func(l *jwt.OperatorLimits) int64 { return l.Conn },
 		label: "Connections", clause: "may open %s connection{s}", zero: "no", format: number},
@@ -109,7 +111,8 @@ func ofTemplate(l jwt.NatsLimits) *jwt.OperatorLimits { return &jwt.OperatorLimi
 func number(n int64) string { return Count(n) }
 
 // meaning returns the number that nats-server goes by: two numbers with the same meaning are no
-// change. The result is below 0 only if not even 0 is allowed.
+// change. The result is below 0 only if not even 0 is allowed. Examples: 0 streams and -1 streams
+// are the same, and so are 0 connections and -2.
 func (l limit) meaning(n int64) int64 {
 	switch {
 	case n == jwt.NoLimit, n <= 0 && l.zero == "":
@@ -133,7 +136,8 @@ func (l limit) value(n int64) string {
 	return l.format(n)
 }
 
-// words returns the clause for a number. Example: "may open 60 connections".
+// words returns the clause for a number. Example: "may open 60 connections". {s} in a clause is the
+// plural, which 1 does not have.
 func (l limit) words(n int64) string {
 	value := l.value(n)
 	if l.meaning(n) == 0 {
@@ -143,7 +147,8 @@ func (l limit) words(n int64) string {
 }
 
 // numbers compares the limits of some rows. code is that of each change. A limit that is raised has
-// no effect.
+// no effect. Two numbers with the same meaning add nothing, such as 0 and -1 where both are
+// unlimited.
 func (d differ) numbers(rows []limit, code string, stored, pushed *jwt.OperatorLimits) {
 	for _, l := range rows {
 		before, now := l.of(stored), l.of(pushed)
@@ -161,7 +166,8 @@ func (d differ) numbers(rows []limit, code string, stored, pushed *jwt.OperatorL
 // limitDiffer compares the limits of an account.
 type limitDiffer struct{ differ }
 
-// limits compares all limits.
+// limits compares all limits. JetStream as a whole comes before its limits, because it says more
+// than they do.
 func (d limitDiffer) limits(stored, pushed *jwt.OperatorLimits) {
 	d.differ = d.inside("nats.limits.", "", "")
 	d.numbers(accountLimits, "limit_changed", stored, pushed)
@@ -219,7 +225,7 @@ func (d limitDiffer) storage(stored, pushed *jwt.OperatorLimits) {
 
 // tier compares the limits of one tier. A tier is a number of replicas, such as "R3": its limits
 // are for streams with as many, and a tier without limits allows no stream. An absent tier is one
-// without limits.
+// without limits. A tier that is gone adds one change, and not one for each of its limits.
 func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLimits) {
 	before, was := stored[name]
 	now, is := pushed[name]

@@ -24,7 +24,8 @@ func (d differ) identity(stored, pushed *jwt.AccountClaims) {
 		strconv.Itoa(stored.Version), strconv.Itoa(pushed.Version))
 }
 
-// expiry compares when the account expires, in Unix seconds. 0 is never. Later has no effect.
+// expiry compares when the account expires, in Unix seconds. 0 is never. Later has no effect. An
+// expiry that is in the past is a change like any other: this package has no clock.
 func (d differ) expiry(stored, pushed int64) {
 	if stored == pushed {
 		return
@@ -70,7 +71,8 @@ func claimType(c *jwt.AccountClaims) string {
 type mapped = jwt.WeightedMapping
 
 // mappings compares where published messages go instead. A mapping has a source and several
-// destinations, each of which is compared by itself.
+// destinations, each of which is compared by itself. A source that is gone is one change for each
+// of its destinations.
 func (d differ) mappings(stored, pushed jwt.Mapping) {
 	for _, source := range keysOf(stored, pushed) {
 		before, now := stored[source], pushed[source]
@@ -126,7 +128,8 @@ func inCluster(cluster string) string {
 }
 
 // authorization compares whether and how a service decides who may connect (auth callout). It is on
-// if there are users that connect without it: those of the service itself.
+// if there are users that connect without it: those of the service itself. On and off is one
+// change. The users and accounts of the lists follow as changes of their own.
 func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
 	const code = "authorization_changed"
 	d = d.inside("nats.authorization.", "", "")

@@ -18,7 +18,8 @@ func (d differ) permissions(stored, pushed jwt.Permissions) {
 // permission compares the lists of one direction. An empty allow list allows everything, and the
 // deny list counts before it. So the first element of an allow list takes away all but itself, and
 // a change from or to an empty list is said besides its elements. name is "pub" or "sub", and verb
-// "publish to" or "subscribe to".
+// "publish to" or "subscribe to". A subject that is added to an allow list, or taken from a deny
+// list, only allows more.
 func (d differ) permission(name, verb string, stored, pushed jwt.Permission) {
 	const code = "permission_changed"
 	allow := name + ".allow[]"

@@ -16,6 +16,11 @@ type pair[T any] struct{ stored, pushed *T }
 // match finds the elements of two lists that belong together: those with the same identity,
 // whatever their place. Of several with the same one, those that are equal belong together first.
 // The result is in order of the identities. Null elements are left out.
+//
+// The steps: elements are grouped by identity, equal ones are taken out as pairs, and what is left
+// is paired in the order of its JSON. So a duplicate that was added is one new element, and not a
+// change of the other. A pair of equal elements is in the result as well: callers find no change in
+// it.
 func match[T any](stored, pushed []*T, identity func(*T) string) []pair[T] {
 	before, now := sorted(stored, identity), sorted(pushed, identity)
 	var pairs []pair[T]
@@ -87,7 +92,8 @@ func exportID(e *jwt.Export) string { return e.Type.String() + " " + string(e.Su
 type shareDiffer struct{ differ }
 
 // exports compares what others may import. An export is another one if its type or subject is.
-// Words are like "service orders.place is exported, with a token".
+// Words are like "service orders.place is exported, with a token". A new export has no effect,
+// because nothing can depend on it yet. nil lists are empty.
 func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 	for _, p := range match(stored, pushed, exportID) {
 		e := cmp.Or(p.pushed, p.stored)
@@ -223,7 +229,8 @@ func sampling(l *jwt.ServiceLatency) string {
 
 // activationRevocations compares whose activation tokens for an export count no longer, and up to
 // which issue time. A later time revokes more. Unlike users, the keys are those of accounts. Times
-// are in Unix seconds, and the key "*" is all accounts.
+// are in Unix seconds, and the key "*" is all accounts. An equal time adds nothing, and an earlier
+// one has the effect None: it revokes less.
 func (d shareDiffer) activationRevocations(stored, pushed jwt.RevocationList) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
@@ -334,6 +341,7 @@ func tokenWords(token string) string {
 
 // oneImport compares two versions of an import. Tokens that are issued anew differ, although they
 // may say the same. The subject and the account are the same in both, since they are the identity.
+// The token is compared as text first, since its words have only its end.
 func (d shareDiffer) oneImport(stored, pushed *jwt.Import) {
 	const code = "import_changed"
 	if stored.Token != pushed.Token {

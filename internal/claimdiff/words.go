@@ -58,7 +58,7 @@ func Key(key string) string {
 
 // Time returns a time of a claim, in Unix seconds, in words: in UTC, with seconds only if there are
 // some. What a calendar does not have is returned as a number of seconds. Example: "Mon 30 Nov
-// 2026, 09:00 UTC".
+// 2026, 09:00 UTC". 0 is 1970 here: the caller says what 0 means in its field.
 func Time(seconds int64) string {
 	const year9999 = 253402300799
 	if seconds < 0 || seconds > year9999 {
@@ -104,7 +104,8 @@ var units = []struct {
 
 // Size returns a number of bytes in words, exactly, so that two limits that differ never read
 // alike: in the unit that makes it shortest with at most two decimals, and otherwise in bytes.
-// Example: "1 GiB" or "1.5 MB".
+// Example: "1 GiB" or "1.5 MB". 0 and negative numbers are in bytes. Examples: 1000 is "1 KB", 1024
+// is "1 KiB", and 1001 is "1,001 bytes".
 func Size(n int64) string {
 	best, unit := "", ""
 	for _, u := range units {
@@ -153,6 +154,7 @@ func Counted(n int, one, many string) string {
 }
 
 // without returns what is in a list and not in others, sorted. What a list has twice counts once.
+// Neither list is changed. It is nil if nothing is left.
 func without(list, others []string) []string {
 	left := map[string]bool{}
 	for _, item := range list {
@@ -164,7 +166,8 @@ func without(list, others []string) []string {
 	return slices.Sorted(maps.Keys(left))
 }
 
-// keysOf returns the keys of two maps, sorted. A key that both have is there once.
+// keysOf returns the keys of two maps, sorted. A key that both have is there once. Either map may
+// be nil. Sorting makes the order of the changes the same for the same claims.
 func keysOf[K ~string, V any](a, b map[K]V) []K {
 	all := slices.Concat(slices.Collect(maps.Keys(a)), slices.Collect(maps.Keys(b)))
 	slices.Sort(all)
