@@ -82,6 +82,11 @@ func (l *link) explain(err error) string {
 
 // hintTLS is hint for errors of TLS. What it says depends on the configuration that the last
 // attempt has used.
+//
+// The result is "" if nothing more can be said than the error. The order of the cases counts: what
+// this side refuses comes before what nats-server refuses. l.used is the TLS configuration of the
+// last attempt. It may have other files than the configuration names now, since they are read anew
+// for each attempt.
 func (l *link) hintTLS(err error) string {
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	text := err.Error()
@@ -102,6 +107,7 @@ func (l *link) hintTLS(err error) string {
 			"or set the clock"
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "nats-server offers no TLS, but nats.tls or a tls:// URL in nats.servers asks for it"
+	// nats-server has sent its INFO first, which is no TLS record.
 	case is[tls.RecordHeaderError](err) && l.HandshakeFirst &&
 		!slices.ContainsFunc(l.Servers, isWebsocket):
 		return "nats-server does not begin with TLS: nats.tls.handshake_first must be false"
@@ -111,6 +117,7 @@ func (l *link) hintTLS(err error) string {
 	case strings.Contains(text, "invalid websocket connection"):
 		return "nats-server does not answer as a websocket without TLS: if its websocket " +
 			"section has tls, write wss:// in nats.servers"
+	// Both sides wait for the other one then: this one for INFO, and nats-server for TLS.
 	case isReadTimeout(err) && l.secure && !l.HandshakeFirst:
 		return "nats-server sends nothing: if it has handshake_first in its tls section, set " +
 			"nats.tls.handshake_first too"
