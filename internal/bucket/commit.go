@@ -219,9 +219,15 @@ type trial struct {
 // acknowledgement the next attempt finds its own revision, and the policy says that the same is
 // stored. Elsewhere is certain too.
 func (t *trial) final(err error) error {
-	failed, ok := errors.AsType[*accounts.CommitError](err)
-	if t.maybe && ok && failed.Outcome != accounts.Elsewhere {
+	failed, isCommit := errors.AsType[*accounts.CommitError](err)
+	switch {
+	case err == nil || !t.maybe || isCommit && failed.Outcome == accounts.Elsewhere:
+		return err
+	case isCommit:
 		return &accounts.CommitError{Outcome: accounts.Uncertain, Why: failed.Why}
+	case isOfStore(err):
+		return &accounts.CommitError{Outcome: accounts.Uncertain,
+			Why: "the bucket did not answer in time, and now the directory of this server fails: " + err.Error()}
 	}
 	return err
 }

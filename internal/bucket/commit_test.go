@@ -205,6 +205,18 @@ func TestWhatIsCommittedAndCanNotBeStoredHereSaysSo(t *testing.T) {
 	}
 }
 
+func TestAFaultOfTheDirectoryAfterALostAcknowledgementIsUncertain(t *testing.T) {
+	t.Parallel()
+	op := jwttest.NewOperator(t)
+	server := natstest.Start(t, natstest.AnyPort+`accounts { A { users: [{ user: u, password: p }] } }`)
+	m, l, a := newMember(t, op).start(), &leader{answers: []string{"lost"}}, jwttest.NewAccount(t)
+	back := func() {}
+	l.before = func() { back = m.away() }
+	m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID))
+	wantOutcome(t, m.push(issue(t, op, a, 1)), accounts.Uncertain)
+	back()
+}
+
 func TestARevisionThatCanNotBeStoredIsTriedAgain(t *testing.T) {
 	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
 	one, two := newMember(t, op).start(k).await(), newMember(t, op).start(k).await()
