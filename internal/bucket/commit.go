@@ -227,7 +227,7 @@ func (t *trial) final(err error) error {
 		return &accounts.CommitError{Outcome: accounts.Uncertain, Why: failed.Why}
 	case isOfStore(err):
 		return &accounts.CommitError{Outcome: accounts.Uncertain,
-			Why: "the bucket did not answer in time, and now the directory of this server fails: " + err.Error()}
+			Why: "the bucket did not answer in time, and then this server's directory failed: " + err.Error()}
 	}
 	return err
 }
