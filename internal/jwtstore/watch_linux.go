@@ -193,11 +193,7 @@ func (w *watch) close() {
 // tellsAll reports whether a directory is on a file system that only this system writes to, and
 // that tells of all changes.
 func tellsAll(path string) bool {
-	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil {
-		return false
-	}
-	switch uint32(st.Type) {
+	switch fileSystem(path) {
 	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC,
 		unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC:
 		return true
