@@ -58,6 +58,14 @@ func Imports(
 	return faults
 }
 
+// FaultsFrom is Faults with the claims of one exporter. What it says of imports from other accounts
+// has no meaning. now decides whether tokens have expired.
+func FaultsFrom(exporter, importer *jwt.AccountClaims, now time.Time) []string {
+	return Faults(importer.Imports, func(i *jwt.Import) string {
+		return Import(importer.Subject, i, exporter, now)
+	})
+}
+
 // Faults returns for each import of an account what check says of it, which is Import with what the
 // caller knows, and what follows from the imports before it: nats-server imports the same stream
 // once only. A null import has no fault.

@@ -125,7 +125,8 @@ func (d *difference) changesGrants() bool {
 // compareImporter adds a line for each import of another account that ceases or begins to work. An
 // import that did not work and still does not has no line.
 func (f *shareFinder) compareImporter(of importer) {
-	stored, pushed := f.faults(of, f.stored), f.faults(of, f.pushed)
+	stored := claimcheck.FaultsFrom(f.stored, of.claims, f.now)
+	pushed := claimcheck.FaultsFrom(f.pushed, of.claims, f.now)
 	for n, i := range of.claims.Imports {
 		if !f.isFromHere(i) {
 			continue
@@ -141,14 +142,6 @@ func (f *shareFinder) compareImporter(of importer) {
 				Words: what + "has waited for it since " + claimdiff.Time(of.claims.IssuedAt)})
 		}
 	}
-}
-
-// faults returns why imports of another account do nothing, if these are the claims of the account.
-// What is said of imports from others does not count. The order is that of the importer's imports.
-func (d *difference) faults(of importer, claims *jwt.AccountClaims) []string {
-	return claimcheck.Faults(of.claims.Imports, func(i *jwt.Import) string {
-		return claimcheck.Import(of.key, i, claims, d.now)
-	})
 }
 
 // countConnections adds to lines about other accounts how many connections these have, and puts
@@ -261,7 +254,7 @@ func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
 }
 
 // working returns the imports of claims that do something. The key of each has all that says what
-// it does, so that the same import in other claims has the same key. nil claims have none.
+// it does, so that the same import in other claims has the same key.
 func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 	found := make(map[string]*jwt.Import)
 	for n, fault := range claimcheck.Faults(c.Imports, func(i *jwt.Import) string {

@@ -130,13 +130,11 @@ func (d *Detail) findImporters(check *importCheck) {
 			continue
 		}
 		found := ImporterDetail{Key: i.Key, Name: claims.Name}
-		for n, fault := range claimcheck.Faults(claims.Imports, func(i *jwt.Import) string {
-			return claimcheck.Import(claims.Subject, i, d.Claims, check.now)
-		}) {
-			imported := claims.Imports[n]
+		faults := claimcheck.FaultsFrom(d.Claims, claims, check.now)
+		for n, imported := range claims.Imports {
 			if imported != nil && imported.Account == d.Key {
 				found.Imports = append(found.Imports, imported)
-				found.Faults = append(found.Faults, fault)
+				found.Faults = append(found.Faults, faults[n])
 			}
 		}
 		if len(found.Imports) > 0 {

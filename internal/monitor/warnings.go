@@ -112,12 +112,8 @@ func (w *warner) exports() (found []Warning) {
 // broken returns the imports of an account that stored has exports for, and pushed has not.
 // importer imports from the account of pushed. Both its claims are compared at the same instant.
 func broken(importer, stored, pushed *jwt.AccountClaims, now time.Time) (found []Warning) {
-	faults := func(from *jwt.AccountClaims) []string {
-		return claimcheck.Faults(importer.Imports, func(i *jwt.Import) string {
-			return claimcheck.Import(importer.Subject, i, from, now)
-		})
-	}
-	before, after := faults(stored), faults(pushed)
+	before := claimcheck.FaultsFrom(stored, importer, now)
+	after := claimcheck.FaultsFrom(pushed, importer, now)
 	for n, i := range importer.Imports {
 		if i == nil || i.Account != pushed.Subject || before[n] != "" {
 			continue
