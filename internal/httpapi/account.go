@@ -3,43 +3,16 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/monitor"
 )
 
-// flags are the query parameters of a request. A flag is set if its first value is "true", in any
-// case. nil has none set. Parameters that no route knows are ignored.
-type flags url.Values
-
-// flagsOf returns nil if there is no query, as in nearly all requests: that costs nothing.
-func flagsOf(r *http.Request) flags {
-	if r.URL.RawQuery == "" {
-		return nil
-	}
-	return flags(r.URL.Query())
-}
-
-// set reports whether a flag is set.
-func (f flags) set(name string) bool { return strings.EqualFold(f.value(name), "true") }
-
-// value is the first value of a parameter, "" if there is none.
-func (f flags) value(name string) string { return url.Values(f).Get(name) }
-
-// asText reports whether a JWT is to be shown to people, verified or not.
-func (f flags) asText() bool { return f.set("text") || f.set("decode") }
-
 // getAccount serves an account's JWT. The order is the original's: text comes before decode, and
 // either before everything below. An expired JWT with check is a 404 even if the client knows it,
-// and a 304 announces nothing. key is "" for a segment that is no account key. Reading a body is
-// not needed: GET has none.
-//
-// Errors come from the registry as they are, and errors.go gives them a status. notify comes after
-// the 304, so a client that has the JWT announces nothing.
+// and a 304 announces nothing. key is "" for a segment that is no account key.
 func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) error {
 	f := flagsOf(r)
 	switch {
@@ -51,10 +24,10 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 		return accounts.ErrNotFound
 	}
 	a.log.trace(r, "request for JWT for - ", key)
-	if f.set("history") {
+	switch {
+	case f.set("history"):
 		return a.sendHistory(w, r, key)
-	}
-	if f.asText() {
+	case f.asText():
 		return a.showAccount(w, r, key, f)
 	}
 	account, err := a.Accounts.Get(r.Context(), key)
@@ -65,18 +38,18 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	// It asks about the announcement, so it is no read of the JWT.
 	case f.set("delivery"):
 		return a.sendDelivery(w, r, account, f)
+	}
+	a.Metrics.Served(key, account.Expires)
+	switch {
 	// A JWT without an end never expires.
 	case f.set("check") && account.Expires > 0 && account.Expires <= a.Now().Unix():
-		a.Metrics.Served(key, account.Expires)
 		a.countRead(errExpired)
 		return errExpired
 	case isKnown(r, account.ETag):
-		a.Metrics.Served(key, account.Expires)
 		a.Metrics.Read(monitor.HTTP, monitor.NotModified)
 		w.WriteHeader(http.StatusNotModified)
 		return nil
-	}
-	if f.set("notify") {
+	case f.set("notify"):
 		a.log.trace(r, "trying to send notification for - ", key)
 		// The request counts even if the client has left.
 		if err := a.Accounts.Announce(context.WithoutCancel(r.Context()), key); err != nil {
@@ -85,7 +58,6 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	}
 	// The lines at TRC are the original's, with its dashes.
 	a.log.trace(r, "returning JWT for - ", key)
-	a.Metrics.Served(key, account.Expires)
 	a.countRead(nil)
 	a.sendJWT(w, account)
 	return nil

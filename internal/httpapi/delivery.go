@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"sort"
@@ -107,13 +106,7 @@ func (a *API) sendDelivery(
 		}
 	}
 	report := a.Accounts.Report(r.Context(), account.Key, verify)
-	body, err := json.MarshalIndent(describe(account, report, f.value("after")), "", "  ")
-	if err != nil {
-		return err
-	}
-	forbidCaching(w.Header())
-	send(w, http.StatusOK, typeJSON, string(body)+"\n")
-	return nil
+	return sendJSON(w, http.StatusOK, describe(account, report, f.value("after")))
 }
 
 // natsStates are the words for where announcements go.
@@ -132,7 +125,7 @@ var natsStates = map[accounts.DeliveryState]string{
 func describe(account *accounts.Account, report accounts.Report, after string) delivery {
 	d := delivery{
 		Account: account.Key,
-		version: version{account.ID, account.IssuedAt, hash(account.JWT)},
+		version: version{account.ID, account.IssuedAt, fmt.Sprintf("%x", account.Hash)},
 		NATS:    natsStates[report.Delivery.State],
 		User:    report.Delivery.User,
 		System:  report.Delivery.System,
@@ -150,28 +143,33 @@ func describe(account *accounts.Account, report accounts.Report, after string) d
 		d.Last = servers[maxListed-1].Name
 	}
 	for _, s := range servers {
-		to := serverDelivery{
-			Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
-			State: s.State.String(), Reason: s.Reason, NotInEffect: s.Partly,
-		}
-		if !s.Acked {
-			to.Since = s.Since.UTC()
-		}
-		// Only verify asks what a nats-server runs.
-		if s.Runs != nil {
-			to.Runs = compare(*s.Runs, d.Hash)
-		}
-		switch {
-		// It comes first, because such a nats-server may count as one that has acknowledged.
-		case s.State == accounts.ServerNotInUse:
-			d.NotInUse = append(d.NotInUse, to)
-		case s.Acked:
-			d.Acknowledged = append(d.Acknowledged, to)
-		default:
-			d.Pending = append(d.Pending, to)
-		}
+		d.add(s)
 	}
 	return d
+}
+
+// add adds a nats-server to the list that it belongs to.
+func (d *delivery) add(s accounts.ServerReport) {
+	to := serverDelivery{
+		Server: s.Name, ID: s.ID, Version: s.Version, Here: s.Here, Seen: s.Seen.UTC(),
+		State: s.State.String(), Reason: s.Reason, NotInEffect: s.Partly,
+	}
+	if !s.Acked {
+		to.Since = s.Since.UTC()
+	}
+	// Only verify asks what a nats-server runs.
+	if s.Runs != nil {
+		to.Runs = compare(*s.Runs, d.Hash)
+	}
+	switch {
+	// It comes first, because such a nats-server may count as one that has acknowledged.
+	case s.State == accounts.ServerNotInUse:
+		d.NotInUse = append(d.NotInUse, to)
+	case s.Acked:
+		d.Acknowledged = append(d.Acknowledged, to)
+	default:
+		d.Pending = append(d.Pending, to)
+	}
 }
 
 // compare returns how the JWT that a nats-server runs relates to the stored one, whose hash is
@@ -179,9 +177,7 @@ func describe(account *accounts.Account, report accounts.Report, after string) d
 func compare(r accounts.Running, stored string) *runs {
 	switch r.State {
 	case accounts.Loaded:
-		// What a nats-server sends may be anything: without a readable head it has only a hash.
-		head, _ := trust.Peek(r.JWT)
-		v := &version{head.ID, head.IssuedAt, hash(r.JWT)}
+		v := versionOf(r.JWT)
 		if v.Hash == stored {
 			return &runs{State: "current", version: v}
 		}
@@ -194,5 +190,10 @@ func compare(r accounts.Running, stored string) *runs {
 	}
 }
 
-// hash is the SHA-256 of a JWT in hex, as the audit log has it: without the space around the JWT.
-func hash(token []byte) string { return fmt.Sprintf("%x", sha256.Sum256(bytes.TrimSpace(token))) }
+// versionOf describes a JWT that was not verified: without a readable head it has only a hash. That
+// is the one of the audit log: without the space around the JWT.
+func versionOf(token []byte) *version {
+	head, _ := trust.Peek(token)
+	return &version{head.ID, head.IssuedAt,
+		fmt.Sprintf("%x", sha256.Sum256(bytes.TrimSpace(token)))}
+}

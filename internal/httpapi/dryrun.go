@@ -63,23 +63,14 @@ func (d *dryRunner) post(w http.ResponseWriter, r *http.Request, _ string) error
 		// That may take longer than the write timeout. An error means that there is none.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(maxTrial))
 	}
-	return sendAnswer(w, r, d.describe(r.Context(), segment, trial, o))
-}
-
-// sendAnswer sends the answer to a dry run, as JSON or as text.
-func sendAnswer(w http.ResponseWriter, r *http.Request, answer *dryrun.Answer) error {
-	if wantsJSON(w, r) {
-		return sendJSON(w, answer.Status, answer)
-	}
-	forbidCaching(w.Header())
-	send(w, answer.Status, typeText, answer.Text())
-	return nil
+	answer := d.describe(r.Context(), segment, trial, o)
+	return sendAnswer(w, r, answer.Status, answer)
 }
 
 // describe puts what a dry run has found into the form of the answer. The changes are those from
 // what is stored. Effects and warnings are looked for only if the push would be stored.
 //
-// The order: the verdict and the rules, then the two JWTs, then changes, warnings and effects. A
+// The order: the verdict and the rules, then the two JWTs, then changes, effects and warnings. A
 // part that is nil was not looked for, and one that is empty has found nothing. t.Claims is nil for
 // a JWT whose signature was not verified.
 func (d *dryRunner) describe(
@@ -103,34 +94,42 @@ func (d *dryRunner) describe(
 	// What is stored can be damaged: then there is nothing to compare with.
 	isCompared := t.Offered.Subject == key && (t.Stored == nil || t.StoredClaims != nil)
 	if t.Claims != nil && isCompared {
-		answer.Changes = claimdiff.Diff(t.StoredClaims, t.Claims)
 		// Without a change it is [] in JSON.
-		answer.Changes = append([]claimdiff.Change{}, answer.Changes...)
+		answer.Changes = append([]claimdiff.Change{}, claimdiff.Diff(t.StoredClaims, t.Claims)...)
 	}
 	var found pushWarnings
 	if t.Warning != "" {
-		found = append(found, monitor.Warning{Kind: "refused_by_some", Text: t.Warning})
+		found = append(found, refusedBySome(t.Warning))
 	}
-	isStored := answer.Verdict == dryrun.Stored
-	if isStored && d.monitor != nil {
-		found = append(found, d.monitor.Warnings(t.StoredClaims, t.Claims, true)...)
-	}
-	if isStored && d.foreteller != nil {
-		// An error means that the client has left.
-		f, _ := d.foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
-		answer.Effects = append([]effect.Line{}, f.Lines...)
-		if answer.Changes == nil {
-			answer.Effects = append(answer.Effects, effect.Line{Kind: effect.Unknown,
-				Code:  "stored_damaged",
-				Words: "what is stored is damaged, so what else changes is not known"})
-		}
-		answer.Asked, answer.TookMS = f.Asked, float64(f.Took)/float64(time.Millisecond)
-		found = append(found, warningsIn(f)...)
+	if answer.Verdict == dryrun.Stored {
+		found = append(found, d.foretell(ctx, answer, t, o)...)
 	}
 	for _, warning := range found {
 		answer.Warnings = append(answer.Warnings, dryrun.Warning(warning))
 	}
 	return answer
+}
+
+// foretell adds the effects of a push that would be stored, and returns what it would be warned of.
+func (d *dryRunner) foretell(
+	ctx context.Context, answer *dryrun.Answer, t *accounts.Trial, o effect.Options,
+) (found pushWarnings) {
+	if d.monitor != nil {
+		found = d.monitor.Warnings(t.StoredClaims, t.Claims, true)
+	}
+	if d.foreteller == nil {
+		return found
+	}
+	// An error means that the client has left.
+	f, _ := d.foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
+	answer.Effects = append([]effect.Line{}, f.Lines...)
+	if answer.Changes == nil {
+		answer.Effects = append(answer.Effects, effect.Line{Kind: effect.Unknown,
+			Code:  "stored_damaged",
+			Words: "what is stored is damaged, so what else changes is not known"})
+	}
+	answer.Asked, answer.TookMS = f.Asked, float64(f.Took)/float64(time.Millisecond)
+	return append(found, warningsIn(f)...)
 }
 
 // describeVersion tells a JWT of an account from another one.

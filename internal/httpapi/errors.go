@@ -274,13 +274,8 @@ func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 	if an.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="nats-account-server"`)
 	}
-	if e, found := errors.AsType[*auth.RetryError](err); found {
-		w.Header().Set("Retry-After", strconv.Itoa(e.Seconds()))
-	}
-	isBusy := is(errBusy, errIncomplete, errTrying, accounts.ErrAudit, accounts.ErrPeers,
-		accounts.ErrPrimary, accounts.ErrBucket)
-	if isBusy(err) != nil || unstored(err) != nil {
-		w.Header().Set("Retry-After", "1")
+	if after := retryAfter(err); after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(after))
 	}
 	if asPage {
 		a.pages.fail(w, an.status, an.text)
@@ -295,4 +290,19 @@ func (a *API) fail(w http.ResponseWriter, key string, err error, asPage bool) {
 	default:
 		send(w, an.status, typeBare, an.text+"\n")
 	}
+}
+
+// busy finds what may be over in a moment.
+var busy = is(errBusy, errIncomplete, errTrying, accounts.ErrAudit, accounts.ErrPeers,
+	accounts.ErrPrimary, accounts.ErrBucket)
+
+// retryAfter returns after how many seconds it is worth trying again; 0: the client is not told.
+func retryAfter(err error) int {
+	if e, found := errors.AsType[*auth.RetryError](err); found {
+		return e.Seconds()
+	}
+	if busy(err) != nil || unstored(err) != nil {
+		return 1
+	}
+	return 0
 }

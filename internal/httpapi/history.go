@@ -1,11 +1,8 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"net/http"
 	"time"
-
-	"nats-account-server/internal/trust"
 )
 
 // history is the answer to history=true: what the bucket keeps of an account.
@@ -42,16 +39,9 @@ func (a *API) sendHistory(w http.ResponseWriter, r *http.Request, key string) er
 		shown := revision{Revision: k.Revision, Time: k.At.UTC(), Door: k.Kind, User: k.User,
 			Server: k.Server, Override: k.Override, Deleted: k.Deleted, JWT: string(k.JWT)}
 		if k.JWT != nil {
-			head, _ := trust.Peek(k.JWT) // what is no JWT has only a hash
-			shown.version = &version{head.ID, head.IssuedAt, hash(k.JWT)}
+			shown.version = versionOf(k.JWT)
 		}
 		h.Revisions = append(h.Revisions, shown)
 	}
-	body, err := json.MarshalIndent(h, "", "  ")
-	if err != nil {
-		return err
-	}
-	forbidCaching(w.Header())
-	send(w, http.StatusOK, typeJSON, string(body)+"\n")
-	return nil
+	return sendJSON(w, http.StatusOK, h)
 }

@@ -11,11 +11,12 @@
 // # Files
 //
 // To be read in this order: httpapi.go has the API and its routes, router.go finds the route of a
-// path, and errors.go the answer to an error. authorize.go, known.go and accept.go read headers.
-// account.go is GET and post.go POST of an account. dryrun.go, impact.go, delivery.go, history.go,
-// pack.go and activation.go are a route or a parameter each. monitor.go, pages.go and manual.go
-// have the routes of packages monitor, pages and manual. send.go and render.go write answers, and
-// log.go lines of the log. help.md and openapi.json describe the API: tests compare them with it.
+// path, and errors.go the answer to an error. authorize.go, known.go and accept.go read headers, and
+// flags.go parameters. account.go is GET and post.go POST of an account. dryrun.go, impact.go,
+// delivery.go, history.go, pack.go and activation.go are a route or a parameter each. monitor.go,
+// pages.go and manual.go have the routes of packages monitor, pages and manual. send.go and
+// render.go write answers, and log.go lines of the log. help.md and openapi.json describe the API:
+// tests compare them with it.
 package httpapi
 
 import (
@@ -30,7 +31,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"nats-account-server/internal/accounts"
@@ -92,15 +93,13 @@ type Options struct {
 type API struct {
 	Options
 	router router
-	// browserRoutes are the routes that a browser has: those of its own, and all others. It is as
-	// long as router if there are no pages.
+	// browserRoutes are the routes that a browser has: those of its own, and then all of router.
 	browserRoutes router
-	other         *route // stands for the paths that no route has
 	pages         *pageHandler
 	log           *requestLog
-	// packing has the addresses that a pack is being sent to, packs one token for each.
+	// packing has the addresses that a pack is being sent to. packs bounds the packs of all.
 	packing   sync.Map
-	packs     chan struct{}
+	packs     *semaphore.Weighted
 	verifying *rate.Limiter // limits the requests that make every nats-server answer
 }
 
@@ -128,65 +127,33 @@ func New(o Options) *API {
 			since:    o.Now(),
 		},
 		verifying: rate.NewLimiter(maxVerifying, 1),
-		packs:     make(chan struct{}, maxPacks),
+		packs:     semaphore.NewWeighted(maxPacks),
 	}
 	a.pages = &pageHandler{o.Pages, o.Only == PublicRoutes}
-	// A browser has the pages' routes first: of two that match, the first counts.
-	a.router, a.other = append(a.routes(), a.pages.parts()...), &route{label: monitor.RouteOther}
+	a.router = append(a.routes(), a.pages.parts()...)
+	// Of two routes that match, the first counts.
 	a.browserRoutes = slices.Concat(a.pages.routes(), a.router)
-	for _, rt := range append(slices.Clip(a.browserRoutes), a.other) {
-		rt.prepare(o.Metrics)
-	}
 	return a
 }
 
-// routes returns every route that the options offer. The one that is asked for most comes first.
+// routes returns every route that the options offer, for programs.
 //
 // A row gives a path, who may read, and the handlers. Roles of POST are not in it: each POST needs
-// a writer. No two rows match the same path, so the order means speed only.
+// a writer. No two rows match the same path, so the order means speed only: the account, which is
+// asked for most, comes first.
 func (a *API) routes() router {
-	// A handler that is nil makes the method a 405, with the header Allow that fits.
-	dryRuns := &dryRunner{a.Accounts, a.Monitor, a.Foreteller, a.Metrics,
-		rate.NewLimiter(triesPerSecond, maxTries)}
-	post, try, postToken := a.postAccount, dryRuns.post, a.postActivation
-	if a.ReadOnly {
-		// The routes stay, so that a push to a read-only server is a 405 and no 404.
-		post, try, postToken = nil, nil, nil
-	}
-	impact := a.getImpact
-	if a.Monitor == nil {
-		impact = nil
-	}
-	// Reading is for every client, or for those that the Authorizer lets read.
-	const every = auth.Anonymous
-	const token, page = monitor.RouteActivation, monitor.RoutePage
 	// It needs no credentials, because a load balancer asks for it as a rule.
-	health := router{{path: pathHealth, read: auth.Unauthenticated, get: getHealth, label: page}}
+	health := router{{path: pathHealth, read: auth.Unauthenticated, get: getHealth,
+		label: monitor.RoutePage}}
 	health = append(health, (&monitorHandler{a.Monitor, a.Only}).routes()...)
 	// A monitor on an address of its own serves no JWT.
 	if a.Only == MonitorRoutes {
 		return health
 	}
-	t := router{
-		{path: pathAccount, isKey: trust.IsAccountKey, read: every, get: a.getAccount, post: post},
-		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixDryRun, post: try,
-			label: monitor.RouteOther},
-		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixImpact, read: every,
-			get: impact, label: monitor.RouteOther},
-		// Without a key it is about no account.
-		{path: pathAccount, read: every, get: a.getProbe, label: monitor.RouteAccounts},
-		{path: pathAccounts, read: every, get: a.getProbe, label: monitor.RouteAccounts},
-		{path: pathActivation, isKey: trust.IsActivationHash, read: every, get: a.getActivation,
-			label: token},
-		{path: pathActivations, post: postToken, label: token},
-		{path: pathPack, read: every, get: a.getPack, label: monitor.RoutePack},
-		{path: pathHelp, read: every, get: getHelp, label: page},
-		{path: pathOpenAPI, read: every, get: getOpenAPI, label: page},
-	}
-	t = append(t, health...)
+	t := slices.Concat(a.accountRoutes(), a.otherRoutes(), health)
 	if a.Operator != nil {
 		// The original has no such route without an operator either.
-		operator := &route{path: pathOperator, read: every, get: a.getOperator,
+		operator := &route{path: pathOperator, read: everyClient, get: a.getOperator,
 			label: monitor.RouteOperator}
 		if a.Secret {
 			operator.read = auth.Reader
@@ -196,19 +163,45 @@ func (a *API) routes() router {
 	return t
 }
 
-// routesFor returns the routes that a client has. Browsers are those that name text/html in Accept.
-func (a *API) routesFor(r *http.Request) router {
-	if len(a.browserRoutes) > 0 && isBrowser(r) {
-		return a.browserRoutes
+// accountRoutes returns the routes of accounts. On a read-only server the handlers of POST are nil:
+// a push is a 405 there, with the header Allow that fits, and no 404.
+func (a *API) accountRoutes() router {
+	dryRuns := &dryRunner{a.Accounts, a.Monitor, a.Foreteller, a.Metrics,
+		rate.NewLimiter(triesPerSecond, maxTries)}
+	post, try, impact := a.postAccount, dryRuns.post, a.getImpact
+	if a.ReadOnly {
+		post, try = nil, nil
 	}
-	return a.router
+	if a.Monitor == nil {
+		impact = nil
+	}
+	return router{
+		{path: pathAccount, isKey: trust.IsAccountKey, read: everyClient, get: a.getAccount,
+			post: post},
+		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixDryRun, post: try,
+			label: monitor.RouteOther},
+		{path: pathAccount, isKey: trust.IsAccountKey, suffix: suffixImpact, read: everyClient,
+			get: impact, label: monitor.RouteOther},
+		// Without a key it is about no account.
+		{path: pathAccount, read: everyClient, get: a.getProbe, label: monitor.RouteAccounts},
+		{path: pathAccounts, read: everyClient, get: a.getProbe, label: monitor.RouteAccounts},
+	}
 }
 
-// prepare completes a route. It is called before the first request, since all requests share the
-// route.
-func (rt *route) prepare(m *monitor.Metrics) {
-	rt.allow = rt.methods()
-	rt.durations = [2]prometheus.Observer{m.Requests(rt.label, false), m.Requests(rt.label, true)}
+// otherRoutes returns the routes of activation tokens, the pack and the description of the API.
+func (a *API) otherRoutes() router {
+	post := a.postActivation
+	if a.ReadOnly {
+		post = nil
+	}
+	return router{
+		{path: pathActivation, isKey: trust.IsActivationHash, read: everyClient,
+			get: a.getActivation, label: monitor.RouteActivation},
+		{path: pathActivations, post: post, label: monitor.RouteActivation},
+		{path: pathPack, read: everyClient, get: a.getPack, label: monitor.RoutePack},
+		{path: pathHelp, read: everyClient, get: getHelp, label: monitor.RoutePage},
+		{path: pathOpenAPI, read: everyClient, get: getOpenAPI, label: monitor.RoutePage},
+	}
 }
 
 // ServeHTTP implements http.Handler.
@@ -232,9 +225,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	shareWithOrigin(w.Header(), r)
 	// The path is decoded: an escaped character is the same as the character.
-	routes := a.routesFor(r)
+	routes := a.router
+	if isBrowser(r) {
+		routes = a.browserRoutes
+	}
 	rt, key := routes.match(r.URL.Path)
-	defer cmp.Or(rt, a.other).observe(r, time.Now())
+	defer a.observe(r, rt, time.Now())
 	mayBePage := a.pages.mayBePage(r.URL.Path, rt)
 	if mayBePage {
 		w.Header()["Vary"] = varyPage
@@ -294,7 +290,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, rt *route, key strin
 // refuseMethod answers a method that the route does not have. OPTIONS is one: it needs no handler.
 func (a *API) refuseMethod(w http.ResponseWriter, r *http.Request, rt *route) error {
 	// RFC 9110 wants the header with every 405.
-	w.Header()["Allow"] = rt.allow
+	w.Header()["Allow"] = []string{rt.methods()}
 	switch {
 	case r.Method == http.MethodOptions:
 		sendEmpty(w, http.StatusOK)

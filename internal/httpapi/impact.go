@@ -46,13 +46,7 @@ func (a *API) getImpact(w http.ResponseWriter, r *http.Request, key string) erro
 	if err != nil {
 		return err
 	}
-	i := impactOf(detail)
-	if wantsJSON(w, r) {
-		return sendJSON(w, http.StatusOK, i)
-	}
-	forbidCaching(w.Header())
-	send(w, http.StatusOK, typeText, i.text())
-	return nil
+	return sendAnswer(w, r, http.StatusOK, impactOf(detail))
 }
 
 // impactOf puts what is known of an account into the form of the answer. Its lists are not nil: an
@@ -83,18 +77,17 @@ func appendShared(all []shared, key, name string, i *jwt.Import, fault string) [
 	return append(all, shared{key, name, i.Type.String(), string(claimcheck.Imported(i)), fault})
 }
 
-// text is the answer for people. Names are texts of tenants, so they are quoted unless they are
+// Text is the answer for people. Names are texts of tenants, so they are quoted unless they are
 // plain.
-func (i impact) text() string {
+func (i impact) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n  imports from\n", named(i.Name, i.Account))
 	list(&b, i.Imports)
 	b.WriteString("\n  is imported by\n")
-	switch {
-	case !i.Known:
-		b.WriteString("    not known yet: ask again\n")
-	default:
+	if i.Known {
 		list(&b, i.Importers)
+	} else {
+		b.WriteString("    not known yet: ask again\n")
 	}
 	if i.More {
 		b.WriteString("    and more accounts\n")

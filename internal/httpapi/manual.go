@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 
-	"nats-account-server/internal/auth"
 	"nats-account-server/internal/manual"
 	"nats-account-server/internal/monitor"
 )
@@ -18,14 +17,14 @@ const indexFile = "README.md"
 
 // manualRoutes returns the routes of the manual.
 func (h *pageHandler) manualRoutes() router {
-	const every, page = auth.Anonymous, monitor.RoutePage
+	const page = monitor.RoutePage
 	isTopic := func(segment string) bool {
 		_, found := manual.Find(strings.TrimSuffix(segment, ".md"))
 		return found || segment == indexFile
 	}
 	return router{
-		{path: manual.Root, read: every, get: h.getManual, isPage: true, label: page},
-		{path: manual.Root + "/", isKey: isTopic, read: every, get: h.getTopic, isPage: true,
+		{path: manual.Root, read: everyClient, get: h.getManual, isPage: true, label: page},
+		{path: manual.Root + "/", isKey: isTopic, read: everyClient, get: h.getTopic, isPage: true,
 			label: page},
 	}
 }

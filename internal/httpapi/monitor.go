@@ -1,12 +1,9 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"net/http"
-	"strconv"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -42,12 +39,11 @@ func (h *monitorHandler) routes() router {
 	if h.only == PublicRoutes {
 		return t
 	}
-	const every = auth.Anonymous
 	return append(t, router{
-		{path: pathMetrics, read: every, get: h.getMetrics, label: page},
-		{path: pathVarz, read: every, get: h.getVarz, label: page},
-		{path: pathAccountz, read: every, get: h.getAccountz, label: page},
-		{path: pathServerz, read: every, get: h.getServerz, label: page},
+		{path: pathMetrics, read: everyClient, get: h.getMetrics, label: page},
+		{path: pathVarz, read: everyClient, get: h.getVarz, label: page},
+		{path: pathAccountz, read: everyClient, get: h.getAccountz, label: page},
+		{path: pathServerz, read: everyClient, get: h.getServerz, label: page},
 	}...)
 }
 
@@ -115,40 +111,14 @@ func (h *monitorHandler) getAccountz(w http.ResponseWriter, r *http.Request, _ s
 	return sendJSON(w, http.StatusOK, z)
 }
 
-// number returns the number in a parameter, which may not be below 0. More than most is most. usual
-// is returned without the parameter.
-func (f flags) number(name string, usual, most int) (int, error) {
-	text := f.value(name)
-	if text == "" {
-		return usual, nil
+// observe records how long a request took, from when its route was found until its answer was
+// written. rt is nil for a path that no route has.
+func (a *API) observe(r *http.Request, rt *route, began time.Time) {
+	label := monitor.RouteOther
+	if rt != nil {
+		label = rt.label
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%w: %s %.32q is not a number", errNumber, name, text)
-	}
-	return min(n, most), nil
-}
-
-// sendJSON sends what changes from moment to moment, as nats-server does. It is indented by two
-// spaces, since people read it with curl.
-func sendJSON(w http.ResponseWriter, status int, what any) error {
-	text, err := json.MarshalIndent(what, "", "  ")
-	if err != nil {
-		return err
-	}
-	forbidCaching(w.Header())
-	send(w, status, typeJSON, string(text)+"\n")
-	return nil
-}
-
-// observe records how long a request took. Time begins when the route was found, and ends when the
-// answer was written.
-func (rt *route) observe(r *http.Request, began time.Time) {
-	of := 0
-	if r.Method == http.MethodPost {
-		of = 1
-	}
-	rt.durations[of].Observe(time.Since(began).Seconds())
+	a.Metrics.Requested(label, r.Method == http.MethodPost, time.Since(began))
 }
 
 // countRead counts a request for an account. nil is a JWT that was sent.

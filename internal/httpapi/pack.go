@@ -30,7 +30,7 @@ const (
 // max=0.
 func packLimit(r *http.Request, limit int) (int, error) {
 	// As the original does, the answer repeats the parameter in lower case.
-	text := strings.ToLower(r.URL.Query().Get("max"))
+	text := strings.ToLower(flagsOf(r).value("max"))
 	if text == "" {
 		return limit, nil
 	}
@@ -65,12 +65,10 @@ func (a *API) getPack(w http.ResponseWriter, r *http.Request, _ string) error {
 	}
 	// The address is free again when the client has read the pack or left.
 	defer a.packing.Delete(client)
-	select {
-	case a.packs <- struct{}{}:
-		defer func() { <-a.packs }()
-	default:
+	if !a.packs.TryAcquire(1) {
 		return errPacks
 	}
+	defer a.packs.Release(1)
 	// What can't be read is logged and left out, unless that is everything.
 	err = a.Accounts.RescanChanged(r.Context())
 	if err != nil && !errors.Is(err, accounts.ErrPartly) {

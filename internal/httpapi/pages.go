@@ -34,11 +34,10 @@ func (h *pageHandler) routes() router {
 	if h.site == nil || h.isPublic {
 		return nil
 	}
-	const every = auth.Anonymous
 	t := router{
-		{path: pathOverview, read: every, get: h.getOverview},
-		{path: pathList, read: every, get: h.getList},
-		{path: pathPage, isKey: trust.IsAccountKey, read: every, get: h.getPage},
+		{path: pathOverview, read: everyClient, get: h.getOverview},
+		{path: pathList, read: everyClient, get: h.getList},
+		{path: pathPage, isKey: trust.IsAccountKey, read: everyClient, get: h.getPage},
 	}
 	for _, rt := range t {
 		rt.isPage, rt.label = true, monitor.RoutePage
@@ -58,7 +57,7 @@ func (h *pageHandler) parts() router {
 		isPage: true, label: page}}
 	t = append(t, h.manualRoutes()...)
 	if !h.isPublic {
-		t = append(t, &route{path: pathEvents, read: auth.Anonymous, get: h.getEvents, isPage: true,
+		t = append(t, &route{path: pathEvents, read: everyClient, get: h.getEvents, isPage: true,
 			label: page})
 	}
 	return t

@@ -86,8 +86,11 @@ type pushWarnings []monitor.Warning
 // warningsOf returns what is odd about a JWT that is stored, and counts it. result.Replaced is nil
 // for a new account, and result.Claims if nothing was stored anew.
 func (a *API) warningsOf(ctx context.Context, result accounts.Result) (found pushWarnings) {
+	if result.Warning != "" {
+		found = append(found, refusedBySome(result.Warning))
+	}
 	if a.Monitor != nil && result.Claims != nil {
-		found = a.Monitor.Warnings(result.Replaced, result.Claims, false)
+		found = append(found, a.Monitor.Warnings(result.Replaced, result.Claims, false)...)
 	}
 	if a.Foreteller != nil && result.Claims != nil {
 		f := a.Foreteller.OfStorage(ctx, result.Replaced, result.Claims)
@@ -96,10 +99,12 @@ func (a *API) warningsOf(ctx context.Context, result accounts.Result) (found pus
 	for _, warning := range found {
 		a.Metrics.Warned(warning.Kind)
 	}
-	if result.Warning != "" {
-		found = append(pushWarnings{{Kind: "refused_by_some", Text: result.Warning}}, found...)
-	}
 	return found
+}
+
+// refusedBySome is the warning that some nats-servers would refuse the JWT. It is in no counter.
+func refusedBySome(text string) monitor.Warning {
+	return monitor.Warning{Kind: "refused_by_some", Text: text}
 }
 
 // warningsIn returns those of the effects of a push that are worth a warning.

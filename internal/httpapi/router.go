@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"nats-account-server/internal/auth"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/suggest"
@@ -60,19 +58,19 @@ type route struct {
 	get, post handler
 	// read is the role that get needs. post needs an auth.Writer.
 	read auth.Role
-	// allow is the value of the header Allow, see methods. All answers share it.
-	allow []string
 
 	// isPage is set if the route is for browsers: it is no part of the API.
 	isPage bool
 	// label is what the metrics call the route.
 	label monitor.Route
-	// durations observe how long its requests take: GET, and POST.
-	durations [2]prometheus.Observer
 }
 
+// everyClient is the role that reading needs: every client has it, or those that the Authorizer
+// lets read.
+const everyClient = auth.Anonymous
+
 // methods returns the value of the header Allow, in the order of the original.
-func (rt *route) methods() []string {
+func (rt *route) methods() string {
 	methods := "OPTIONS"
 	if rt.get != nil {
 		methods = "GET, " + methods
@@ -80,7 +78,7 @@ func (rt *route) methods() []string {
 	if rt.post != nil {
 		methods += ", POST"
 	}
-	return []string{methods}
+	return methods
 }
 
 // method returns nil for a method that the route does not have.

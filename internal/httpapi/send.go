@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"strconv"
 )
@@ -47,6 +48,31 @@ func sendText(w http.ResponseWriter, token []byte, f flags) error {
 		send(w, http.StatusOK, typeText, text) // a name in the claims may have any characters
 	}
 	return err
+}
+
+// sendAnswer sends what differs from moment to moment to a program or a person: as JSON if the
+// client wants that, otherwise as text.
+func sendAnswer(
+	w http.ResponseWriter, r *http.Request, status int, answer interface{ Text() string },
+) error {
+	if wantsJSON(w, r) {
+		return sendJSON(w, status, answer)
+	}
+	forbidCaching(w.Header())
+	send(w, status, typeText, answer.Text())
+	return nil
+}
+
+// sendJSON sends what differs from moment to moment, as nats-server does. It is indented by two
+// spaces, since people read it with curl.
+func sendJSON(w http.ResponseWriter, status int, what any) error {
+	text, err := json.MarshalIndent(what, "", "  ")
+	if err != nil {
+		return err
+	}
+	forbidCaching(w.Header())
+	send(w, status, typeJSON, string(text)+"\n")
+	return nil
 }
 
 // forbidCaching is for what may be different a moment later.

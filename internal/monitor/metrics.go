@@ -278,12 +278,13 @@ func (m *Metrics) LookedUp(a *accounts.Account, err error) {
 	}
 }
 
-// Requests returns what observes the duration of requests for a route: GET and HEAD, or POST.
-func (m *Metrics) Requests(r Route, isPost bool) prometheus.Observer {
+// Requested records how long a request over HTTP took. All methods but POST count as GET.
+func (m *Metrics) Requested(r Route, isPost bool, took time.Duration) {
+	of := m.requests[r][0]
 	if isPost {
-		return m.requests[r][1]
+		of = m.requests[r][1]
 	}
-	return m.requests[r][0]
+	of.Observe(took.Seconds())
 }
 
 // Committed records a commit of the journal, with how many changes it had.
