@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"nats-account-server/internal/logging"
 )
 
@@ -59,112 +57,112 @@ func readAnswer(data []byte) (a answer, reason string) {
 	return a, ""
 }
 
+// IsNotLoaded reports whether the description of an error says that a nats-server has not loaded
+// the account. nats-server has no code for that, only a text like "account … does not exist".
+func IsNotLoaded(description string) bool { return strings.Contains(description, "does not exist") }
+
 // state returns what the answer says about the account. of is Loaded if data is there to be read.
-// The text for NotLoaded is like "account … does not exist".
 func (a answer) state() (of State, reason string) {
 	switch {
 	case a.Error == nil && len(a.Data) > 0:
 		return Loaded, ""
 	case a.Error == nil:
 		return Unknown, "its answer has neither data nor an error"
-	// nats-server has a text for that only, and no code.
-	case strings.Contains(a.Error.Description, "does not exist"):
+	case IsNotLoaded(a.Error.Description):
 		return NotLoaded, ""
 	}
 	return Unknown, "it says: " + logging.Quote(a.Error.Description, maxReason)
 }
 
+// decode decodes the data of an answer. reason is why it can't, "" if it can.
+func (a answer) decode(into any) (reason string) {
+	if err := json.Unmarshal(a.Data, into); err != nil {
+		return "its answer can't be read: " + fault(err)
+	}
+	return ""
+}
+
+// question is a request to nats-servers.
+type question struct {
+	what    Request // as metrics call it
+	subject string
+	payload []byte
+	of      []Server
+}
+
 // ask asks nats-servers the same, and returns what each has said, in the order of their names. read
-// reads an answer. If it returns a reason, or there is no answer, of makes the value for that
-// nats-server from a zero T and the reason; otherwise from what read has returned, and "". The
-// result has as many values as servers.
+// reads an answer. If it returns a reason, or there is no answer, the value of that nats-server is
+// a zero T. set adds to each value which nats-server it is of, and the reason, "" if it was read.
 func ask[T any](
-	ctx context.Context, a *Asker, what Request, subject string, payload []byte, servers []Server,
-	read func(answer) (T, string), of func(t *T, s Server, reason string),
+	ctx context.Context, a *Asker, q question,
+	read func(answer) (t T, reason string), set func(t *T, s Server, reason string),
 ) []T {
-	said := make(map[string]T, len(servers))
-	keep := func(s Server, t T, reason string) {
-		of(&t, s, reason)
+	began := time.Now()
+	said := make(map[string]T, len(q.of)) // by id
+	keep := func(s Server, t T, reason string, result Result) {
+		set(&t, s, reason)
 		said[s.ID] = t
+		a.Observe(q.what, result, time.Since(began))
 	}
-	take := func(s Server, from answer) (reason string) {
-		t, reason := read(from)
+	var none T
+	missing, why := a.collect(ctx, q, func(s Server, data []byte) {
+		from, reason := readAnswer(data)
+		t := none
 		if reason == "" {
-			keep(s, t, "")
+			t, reason = read(from)
 		}
-		return reason
+		if reason != "" {
+			keep(s, none, reason, Refused)
+			return
+		}
+		keep(s, t, "", Answered)
+	})
+	for _, s := range missing {
+		keep(s, none, why, Silent)
 	}
-	missing := func(s Server, reason string) {
-		var none T
-		keep(s, none, reason)
-	}
-	a.gather(ctx, what, subject, payload, servers, take, missing)
-	sorted := slices.SortedFunc(slices.Values(servers), func(a, b Server) int {
+	sorted := slices.SortedFunc(slices.Values(q.of), func(a, b Server) int {
 		return strings.Compare(a.Name, b.Name)
 	})
-	all := make([]T, 0, len(sorted))
-	for _, s := range sorted {
-		all = append(all, said[s.ID])
+	all := make([]T, len(sorted))
+	for i, s := range sorted {
+		all[i] = said[s.ID]
 	}
 	return all
 }
 
-// gather sends a request to nats-servers, and has take read the answer of each. take returns the
-// reason why an answer can't be used. Those without an answer get to missing, with the reason. take
-// and missing are called from this goroutine, once in all for each nats-server.
-func (a *Asker) gather(
-	ctx context.Context, what Request, subject string, payload []byte, of []Server,
-	take func(Server, answer) (reason string), missing func(s Server, reason string),
-) {
-	began := time.Now()
-	waiting := make(map[string]Server, len(of))
-	for _, s := range of {
-		waiting[s.ID] = s
+// collect sends a question, and passes on the first answer of each nats-server, until all have
+// answered or ctx ends. It returns those that have not, by id, and why. Status 503 is the header
+// that nats-server sends if no subscription takes the request.
+func (a *Asker) collect(
+	ctx context.Context, q question, take func(s Server, data []byte),
+) (missing map[string]Server, why string) {
+	missing = make(map[string]Server, len(q.of))
+	for _, s := range q.of {
+		missing[s.ID] = s
 	}
-	reason := noConnection
-	if c, ok := a.send(subject, payload, 2*len(of)); ok && len(of) > 0 {
-		reason = c.collect(ctx, waiting, func(s Server, m *nats.Msg) {
-			result := Answered
-			read, why := readAnswer(m.Data)
-			if why == "" {
-				why = take(s, read)
-			}
-			if why != "" {
-				result = Refused
-				missing(s, why)
-			}
-			a.Observe(what, result, time.Since(began))
-		})
-		c.end()
+	if len(missing) == 0 {
+		return missing, ""
 	}
-	for _, s := range waiting {
-		missing(s, reason)
-		a.Observe(what, Silent, time.Since(began))
+	answers, end, ok := a.send(q)
+	if !ok {
+		return missing, noConnection
 	}
-}
-
-// collect passes on the first answer of each nats-server that is waited for, until none is, or ctx
-// ends. It returns why the rest has not answered. waiting is by id, and those that have answered
-// are taken out. Status 503 is the header that nats-server sends if no subscription takes the
-// request.
-func (c call) collect(
-	ctx context.Context, waiting map[string]Server, take func(Server, *nats.Msg),
-) (reason string) {
-	for len(waiting) > 0 {
+	defer end()
+	for len(missing) > 0 {
 		select {
 		case <-ctx.Done():
-			return noAnswer
-		case m := <-c.answers:
+			return missing, noAnswer
+		case m := <-answers:
 			if m.Header.Get("Status") == "503" {
-				return noResponders
+				return missing, noResponders
 			}
-			if s, isAsked := waiting[senderOf(m.Data)]; isAsked {
-				delete(waiting, s.ID)
-				take(s, m)
+			if s, isAsked := missing[senderOf(m.Data)]; isAsked {
+				delete(missing, s.ID)
+				take(s, m.Data)
 			}
 		}
 	}
-	return ""
+	return missing, ""
 }
 
 // senderOf returns the id of the nats-server that has sent an answer, "" if none can have. An

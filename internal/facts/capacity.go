@@ -75,9 +75,10 @@ func (a *Asker) Capacity(ctx context.Context, maxAge time.Duration) []Capacity {
 
 // capacityOf asks nats-servers, all of them with PING, or one by its id.
 func (a *Asker) capacityOf(ctx context.Context, id, payload string, of []Server) []Capacity {
-	return ask(ctx, a, RequestJetStream, "$SYS.REQ.SERVER."+id+".JSZ", []byte(payload), of,
-		readCapacity,
-		func(c *Capacity, s Server, reason string) { c.Server, c.Reason = s, reason })
+	q := question{RequestJetStream, "$SYS.REQ.SERVER." + id + ".JSZ", []byte(payload), of}
+	return ask(ctx, a, q, readCapacity, func(c *Capacity, s Server, reason string) {
+		c.Server, c.Reason = s, reason
+	})
 }
 
 // readCapacity reads an answer to JSZ about a nats-server. reason is why it can't be used, "" if it
@@ -98,8 +99,8 @@ func readCapacity(a answer) (c Capacity, reason string) {
 		Accounts     reserved `json:"account_details"`
 		Total        int      `json:"total"`
 	}
-	if err := json.Unmarshal(a.Data, &d); err != nil {
-		return c, "its answer can't be read: " + fault(err)
+	if reason := a.decode(&d); reason != "" {
+		return c, reason
 	}
 	return Capacity{
 		IsFixed:  !d.IsDisabled && d.Cluster == nil,

@@ -2,12 +2,12 @@ package facts
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"strings"
 	"sync"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -46,12 +46,11 @@ type Connection struct {
 }
 
 // IsBearer reports whether the user has a bearer token. nats-server shows no bearer token, and a
-// user that a service has authorized is shown under a name that is no key.
-func (c Connection) IsBearer() bool { return c.IsHidden && isUserKey(c.User) }
-
-// isUserKey reports whether a text looks like the public key of a user. The checksum is not looked
-// at.
-func isUserKey(text string) bool { return len(text) == 56 && text[0] == 'U' }
+// user that a service has authorized is shown under a name that is no key. The checksum of the key
+// is not looked at.
+func (c Connection) IsBearer() bool {
+	return c.IsHidden && len(c.User) == trust.KeyLength && c.User[0] == 'U'
+}
 
 // Connections is the clients and leaf nodes of an account at one nats-server.
 type Connections struct {
@@ -98,11 +97,11 @@ func (a *Asker) connectionsOf(ctx context.Context, key string, s Server, user st
 	all := Connections{Server: s}
 	seen := make(map[uint64]bool)
 	for offset := 0; ; offset += pageSize {
-		page, reason := a.page(ctx, s, query{key, true, "cid", pageSize, offset, user})
-		if reason != "" {
-			return Connections{Server: s, Reason: reason}
+		page := a.page(ctx, s, query{key, true, "cid", pageSize, offset, user})
+		if page.reason != "" {
+			return Connections{Server: s, Reason: page.reason}
 		}
-		for _, c := range page.Conns.kept {
+		for _, c := range page.Conns {
 			// An old nats-server may answer with all users.
 			if c.Server = s; !seen[c.ID] && (user == "" || c.User == user) {
 				seen[c.ID] = true
@@ -113,7 +112,7 @@ func (a *Asker) connectionsOf(ctx context.Context, key string, s Server, user st
 		case offset >= maxConnections:
 			return Connections{Server: s,
 				Reason: "it has too many connections to be looked at one by one"}
-		case len(page.Conns.kept) < pageSize || offset+pageSize >= page.Total:
+		case len(page.Conns) < pageSize || offset+pageSize >= page.Total:
 			return all
 		}
 	}
@@ -121,8 +120,9 @@ func (a *Asker) connectionsOf(ctx context.Context, key string, s Server, user st
 
 // page is the data of an answer to CONNZ.
 type page struct {
-	Total int         `json:"total"`
-	Conns connections `json:"connections"`
+	Total  int         `json:"total"`
+	Conns  connections `json:"connections"`
+	reason string      // why there are none; "": it is a page
 }
 
 // query is the payload of CONNZ. Example: {"acc": "A…", "auth": true, "sort": "cid", "limit": 5000,
@@ -136,32 +136,30 @@ type query struct {
 	User    string `json:"user,omitempty"`
 }
 
-// page asks one nats-server for the connections from an offset on. reason is why there are none, ""
-// if there is a page. It goes to this nats-server alone, by its id.
-func (a *Asker) page(ctx context.Context, s Server, q query) (p page, reason string) {
-	payload, err := json.Marshal(q)
+// page asks one nats-server for the connections from an offset on. It goes to this nats-server
+// alone, by its id.
+func (a *Asker) page(ctx context.Context, s Server, of query) page {
+	payload, err := json.Marshal(of)
 	if err != nil {
-		return p, err.Error()
+		return page{reason: err.Error()}
 	}
-	take := func(_ Server, read answer) string {
-		if state, why := read.state(); state != Loaded {
-			return why
+	read := func(from answer) (p page, reason string) {
+		state, reason := from.state()
+		if state == Loaded {
+			reason = from.decode(&p)
 		}
-		if err := json.Unmarshal(read.Data, &p); err != nil {
-			return "its answer can't be read: " + fault(err)
+		if len(p.Conns) > pageSize {
+			reason = "its answer can't be read: there are more connections than were asked for"
 		}
-		return ""
+		return p, reason
 	}
-	a.gather(ctx, RequestConnections, "$SYS.REQ.SERVER."+s.ID+".CONNZ", payload, []Server{s}, take,
-		func(_ Server, why string) { reason = why })
-	return p, reason
+	q := question{RequestConnections, "$SYS.REQ.SERVER." + s.ID + ".CONNZ", payload, []Server{s}}
+	return ask(ctx, a, q, read, func(p *page, _ Server, reason string) { p.reason = reason })[0]
 }
 
-// connections is a list of at most pageSize connections.
-type connections struct{ kept []Connection }
-
-// errTooMany is returned for a page that has more connections than were asked for.
-var errTooMany = errors.New("there are more connections than were asked for")
+// connections is a list, of which at most one more than pageSize is kept: that one tells that there
+// are more than were asked for.
+type connections []Connection
 
 // UnmarshalJSON reads the list one by one.
 func (l *connections) UnmarshalJSON(b []byte) error {
@@ -170,10 +168,9 @@ func (l *connections) UnmarshalJSON(b []byte) error {
 		if err := d.Decode(&c); err != nil {
 			return err
 		}
-		if len(l.kept) == pageSize {
-			return errTooMany
+		if len(*l) <= pageSize {
+			*l = append(*l, c.read())
 		}
-		l.kept = append(l.kept, c.read())
 		return nil
 	})
 }
@@ -242,11 +239,7 @@ func (p permission) isEmpty() bool { return p.Allow == 0 && p.Deny == 0 }
 // readUser reads a user's JWT. Its signature is not looked at, since nats-server has let the user
 // in. The error is that there is no JWT.
 func readUser(token string) (u user, err error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return u, errors.New("not a JWT")
-	}
-	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	claims, _, err := trust.Payload([]byte(token))
 	if err == nil {
 		err = json.Unmarshal(claims, &u)
 	}

@@ -167,35 +167,28 @@ func (a *Asker) receive(m *nats.Msg) {
 	}
 }
 
-// call is a request that was sent. Answers come until end is called, which the caller must do. Its
-// channel is never closed.
-type call struct {
-	answers <-chan *nats.Msg
-	end     func() // no answer is waited for any more
-}
-
-// send sends a request. room is for how many answers there is room. ok is false without a
-// connection.
-func (a *Asker) send(subject string, payload []byte, room int) (c call, ok bool) {
+// send sends a question. Its answers come until end is called, which the caller must do. Their
+// channel is never closed. ok is false without a connection.
+func (a *Asker) send(q question) (answers <-chan *nats.Msg, end func(), ok bool) {
 	a.mu.Lock()
 	s := a.session
 	if s == nil {
 		a.mu.Unlock()
-		return call{}, false
+		return nil, nil, false
 	}
 	s.begun++
-	number, answers := strconv.Itoa(s.begun), make(chan *nats.Msg, room)
-	s.calls[number] = answers
+	number, received := strconv.Itoa(s.begun), make(chan *nats.Msg, 2*len(q.of))
+	s.calls[number] = received
 	a.mu.Unlock()
-	c = call{answers, func() {
+	end = func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		delete(s.calls, number)
-	}}
-	// Outside of the lock: it may block.
-	if s.conn.PublishRequest(subject, s.inbox+"."+number, payload) != nil {
-		c.end()
-		return call{}, false
 	}
-	return c, true
+	// Outside of the lock: it may block.
+	if s.conn.PublishRequest(q.subject, s.inbox+"."+number, q.payload) != nil {
+		end()
+		return nil, nil, false
+	}
+	return received, end, true
 }

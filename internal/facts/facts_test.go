@@ -205,3 +205,25 @@ func TestHostileCountsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutAServerNothingIsAsked: there is no answer to wait for.
+func TestWithoutAServerNothingIsAsked(t *testing.T) {
+	requests := 0
+	conn := &fakeConn{reply: func(string, []byte) []string { requests++; return nil }}
+	none := []facts.Server{}
+	a := facts.New(facts.Options{Servers: func() []facts.Server { return none }})
+	ctx, cancel := context.WithCancel(t.Context())
+	var serving sync.WaitGroup
+	serving.Go(func() { a.Serve(ctx, conn) })
+	defer serving.Wait()
+	defer cancel()
+	natstest.Eventually(t, "the Asker has a connection", func() bool {
+		none = []facts.Server{{Name: "n1", ID: "N1"}}
+		defer func() { none = nil }()
+		return a.Info(deadline(t, time.Millisecond), "A")[0].Reason != "NATS is not connected"
+	})
+	requests = 0
+	if got := a.Info(t.Context(), "A"); len(got) > 0 || requests > 0 {
+		t.Errorf("%d requests, %+v", requests, got)
+	}
+}

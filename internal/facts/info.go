@@ -2,6 +2,7 @@ package facts
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -65,12 +66,12 @@ func (i Info) Total() int { return i.Clients + i.LeafNodes }
 // that a nats-server has not loaded is NotLoaded there.
 func (a *Asker) Info(ctx context.Context, key string) []Info {
 	read := func(from answer) (Info, string) { return readInfo(key, from) }
-	return ask(ctx, a, RequestInfo, "$SYS.REQ.ACCOUNT."+key+".INFO", nil, a.Servers(), read,
-		func(i *Info, s Server, reason string) {
-			if i.Server = s; reason != "" {
-				i.Reason = reason
-			}
-		})
+	q := question{RequestInfo, "$SYS.REQ.ACCOUNT." + key + ".INFO", nil, a.Servers()}
+	return ask(ctx, a, q, read, func(i *Info, s Server, reason string) {
+		if i.Server = s; reason != "" {
+			i.Reason = reason
+		}
+	})
 }
 
 // info is the data of an answer to INFO. Unknown fields are ignored.
@@ -96,8 +97,8 @@ func readInfo(key string, a answer) (i Info, reason string) {
 		return i, ""
 	}
 	var d info
-	if err := json.Unmarshal(a.Data, &d); err != nil {
-		return i, "its answer can't be read: " + fault(err)
+	if reason := a.decode(&d); reason != "" {
+		return i, reason
 	}
 	if d.Account != key {
 		return i, "its answer is about another account"
@@ -110,18 +111,17 @@ func readInfo(key string, a answer) (i Info, reason string) {
 	i.Complete, i.Expired, i.JetStream = d.Complete, d.Expired, d.JetStream
 	i.Updated = d.Updated
 	i.Clients, i.LeafNodes, i.Subscriptions = d.Clients, d.LeafNodes, d.Subscriptions
-	i.Imports, i.MoreImports = d.Imports.kept, d.Imports.more
+	i.Imports = d.Imports[:min(len(d.Imports), maxImports)]
+	i.MoreImports = len(d.Imports) > maxImports
 	if d.JWT != "" {
 		i.JWT = sha256.Sum256([]byte(strings.TrimSpace(d.JWT)))
 	}
 	return i, ""
 }
 
-// imports is a list of which only the first maxImports are kept.
-type imports struct {
-	kept []Import
-	more bool
-}
+// imports is a list, of which at most one more than maxImports is kept: that one tells that there
+// are more.
+type imports []Import
 
 // UnmarshalJSON reads the list one by one. A nats-server calls the subject here local_subject or
 // to, as the claims do.
@@ -138,14 +138,10 @@ func (l *imports) UnmarshalJSON(b []byte) error {
 		if err := d.Decode(&i); err != nil {
 			return err
 		}
-		if len(l.kept) == maxImports {
-			l.more = true
-			return nil
+		if len(*l) <= maxImports {
+			local := cmp.Or(i.Local, i.To)
+			*l = append(*l, Import{i.Account, i.Subject, local, i.Type, i.Invalid})
 		}
-		if i.Local == "" {
-			i.Local = i.To
-		}
-		l.kept = append(l.kept, Import{i.Account, i.Subject, i.Local, i.Type, i.Invalid})
 		return nil
 	})
 }
@@ -171,11 +167,7 @@ func eachElement(b []byte, read func(*json.Decoder) error) error {
 // fault is the text of an error about JSON, without what comes from values: these may be anything,
 // and CONNZ has JWTs of users. Names of fields are kept, as they are those of this program.
 func fault(err error) string {
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.Is(err, errTooMany):
-		return errTooMany.Error()
-	case errors.As(err, &kind):
+	if kind, isType := errors.AsType[*json.UnmarshalTypeError](err); isType {
 		return fmt.Sprintf("its field %s is of another type", logging.Quote(kind.Field, maxReason))
 	}
 	return "it is malformed"

@@ -32,9 +32,11 @@ type Stream struct {
 // JetStream asks all nats-servers what they store for an account, in the order of their names. One
 // without JetStream, or without streams of the account, stores nothing.
 func (a *Asker) JetStream(ctx context.Context, key string) []JetStream {
-	return ask(ctx, a, RequestJetStream, "$SYS.REQ.ACCOUNT."+key+".JSZ",
-		[]byte(`{"streams":true,"config":true}`), a.Servers(), readJetStream,
-		func(j *JetStream, s Server, reason string) { j.Server, j.Reason = s, reason })
+	q := question{RequestJetStream, "$SYS.REQ.ACCOUNT." + key + ".JSZ",
+		[]byte(`{"streams":true,"config":true}`), a.Servers()}
+	return ask(ctx, a, q, readJetStream, func(j *JetStream, s Server, reason string) {
+		j.Server, j.Reason = s, reason
+	})
 }
 
 // notEnabled are parts of the errors of nats-servers that store nothing for an account. nats-server
@@ -57,8 +59,8 @@ func readJetStream(a answer) (j JetStream, reason string) {
 		Disk    uint64  `json:"storage"`
 		Streams streams `json:"stream_detail"`
 	}
-	if err := json.Unmarshal(a.Data, &d); err != nil {
-		return j, "its answer can't be read: " + fault(err)
+	if reason := a.decode(&d); reason != "" {
+		return j, reason
 	}
 	if len(d.Streams) > maxStreams {
 		return j, "it has too many streams to be looked at one by one"

@@ -24,49 +24,59 @@ func (a *Asker) Connected(ctx context.Context, keys []string) (all []Connected) 
 	if err != nil || len(keys) == 0 {
 		return nil
 	}
-	isAsked := make(map[string]bool, len(keys))
-	for _, key := range keys {
-		isAsked[key] = true
-	}
-	read := func(from answer) (Connected, string) { return readConnected(isAsked, from) }
-	return ask(ctx, a, RequestInfo, "$SYS.REQ.ACCOUNT.PING.STATZ", payload, a.Servers(), read,
-		func(c *Connected, s Server, reason string) { c.Server, c.Reason = s, reason })
+	read := func(from answer) (Connected, string) { return readConnected(keys, from) }
+	q := question{RequestInfo, "$SYS.REQ.ACCOUNT.PING.STATZ", payload, a.Servers()}
+	return ask(ctx, a, q, read, func(c *Connected, s Server, reason string) {
+		c.Server, c.Reason = s, reason
+	})
 }
 
-// readConnected reads an answer to STATZ. reason is why it can't be used, "" if it can. Accounts
-// that were not asked for are left out.
-func readConnected(isAsked map[string]bool, a answer) (c Connected, reason string) {
-	if state, why := a.state(); state != Loaded {
-		return c, why
+// readConnected reads an answer to STATZ about accounts. reason is why it can't be used, "" if it
+// can.
+func readConnected(keys []string, a answer) (c Connected, reason string) {
+	if state, reason := a.state(); state != Loaded {
+		return c, reason
 	}
 	var d struct {
-		Accounts json.RawMessage `json:"account_statz"`
+		Accounts totals `json:"account_statz"`
 	}
-	err := json.Unmarshal(a.Data, &d)
-	c.ByAccount = make(map[string]int)
-	impossible := 0
-	if err == nil && d.Accounts != nil {
-		err = eachElement(d.Accounts, func(j *json.Decoder) error {
-			var of struct {
-				Account string `json:"acc"`
-				Total   int    `json:"total_conns"`
-			}
-			err := j.Decode(&of)
-			switch {
-			case err != nil:
-			case of.Total < 0 || of.Total > maxCount:
-				impossible = of.Total
-			case isAsked[of.Account]:
-				c.ByAccount[of.Account] = of.Total
-			}
+	d.Accounts.isAsked = make(map[string]bool, len(keys))
+	for _, key := range keys {
+		d.Accounts.isAsked[key] = true
+	}
+	d.Accounts.byAccount = make(map[string]int)
+	if reason := a.decode(&d); reason != "" {
+		return c, reason
+	}
+	if n := d.Accounts.impossible; n != 0 {
+		return c, fmt.Sprintf("its answer has an impossible number: %d", n)
+	}
+	return Connected{ByAccount: d.Accounts.byAccount}, ""
+}
+
+// totals is a list of which only the accounts are kept that were asked for.
+type totals struct {
+	isAsked    map[string]bool
+	byAccount  map[string]int
+	impossible int // a number that can't be; 0: there is none
+}
+
+// UnmarshalJSON reads the list one by one.
+func (l *totals) UnmarshalJSON(b []byte) error {
+	return eachElement(b, func(d *json.Decoder) error {
+		var of struct {
+			Account string `json:"acc"`
+			Total   int    `json:"total_conns"`
+		}
+		if err := d.Decode(&of); err != nil {
 			return err
-		})
-	}
-	switch {
-	case err != nil:
-		return c, "its answer can't be read: " + fault(err)
-	case impossible != 0:
-		return c, fmt.Sprintf("its answer has an impossible number: %d", impossible)
-	}
-	return c, ""
+		}
+		switch {
+		case of.Total < 0 || of.Total > maxCount:
+			l.impossible = of.Total
+		case l.isAsked[of.Account]:
+			l.byAccount[of.Account] = of.Total
+		}
+		return nil
+	})
 }
