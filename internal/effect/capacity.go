@@ -2,6 +2,7 @@ package effect
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ const roomUnknown = "whether it has room for the JetStream limits is not known: 
 
 // find asks nats-servers what they have, if the limits of the account may be left out.
 func (f *capacityFinder) find() {
-	if f.facts == nil || f.granted(f.pushed) == (facts.Storage{}) || !f.mayBeLeftOut() {
+	if granted(f.pushed) == (facts.Storage{}) || !f.mayBeLeftOut() {
 		return
 	}
 	began := time.Now()
@@ -60,13 +61,10 @@ func (f *capacityFinder) mayBeLeftOut() bool {
 
 // granted returns what the limits of claims let an account use, as nats-server adds them up: those
 // of the account and of its tiers. Unlimited counts for nothing, since nats-server compares only
-// what is reserved. nil has none.
-func (f *capacityFinder) granted(c *jwt.AccountClaims) (s facts.Storage) {
-	all := []jwt.JetStreamLimits{c.Limits.JetStreamLimits}
-	for _, tier := range c.Limits.JetStreamTieredLimits {
-		all = append(all, tier)
-	}
-	for _, l := range all {
+// what is reserved.
+func granted(c *jwt.AccountClaims) (s facts.Storage) {
+	all := slices.Collect(maps.Values(c.Limits.JetStreamTieredLimits))
+	for _, l := range append(all, c.Limits.JetStreamLimits) {
 		s.Memory = min(maxLimit, s.Memory+max(0, min(maxLimit, l.MemoryStorage)))
 		s.Disk = min(maxLimit, s.Disk+max(0, min(maxLimit, l.DiskStorage)))
 	}
@@ -88,7 +86,7 @@ func (f *capacityFinder) takenOf(c facts.Capacity) (t taken) {
 		if r.Key == f.key {
 			t.isOn, t.own = true, r.Storage
 			if r.Storage == (facts.Storage{}) {
-				t.own = f.granted(f.stored)
+				t.own = granted(f.stored)
 			}
 			continue
 		}
@@ -97,7 +95,7 @@ func (f *capacityFinder) takenOf(c facts.Capacity) (t taken) {
 		case claims != nil && claims.Expires != 0 && claims.Expires <= f.now.Unix():
 		case claims != nil && r.Storage == (facts.Storage{}):
 			// What is above what there is has been left out.
-			if more := f.granted(claims); more.Memory <= c.Has.Memory && more.Disk <= c.Has.Disk {
+			if more := granted(claims); more.Memory <= c.Has.Memory && more.Disk <= c.Has.Disk {
 				t.tiers.Memory, t.tiers.Disk = t.tiers.Memory+more.Memory, t.tiers.Disk+more.Disk
 			}
 		default:
@@ -113,7 +111,7 @@ func (f *capacityFinder) takenOf(c facts.Capacity) (t taken) {
 // are: it is known that there is no room, it is not known, and there is room. The last adds no
 // line.
 func (f *capacityFinder) compare(c facts.Capacity) {
-	want, t := f.granted(f.pushed), f.takenOf(c)
+	want, t := granted(f.pushed), f.takenOf(c)
 	state := "JetStream is off"
 	if t.isOn {
 		state = "the old ones stay"

@@ -3,6 +3,7 @@ package effect
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -334,11 +335,7 @@ func (f *cutFinder) addCuts(found map[connectionID]cause, all []facts.Connection
 			counts[why].add(c)
 		}
 	}
-	sorted := make([]cause, 0, len(counts))
-	for why := range counts {
-		sorted = append(sorted, why)
-	}
-	slices.SortFunc(sorted, func(a, b cause) int {
+	sorted := slices.SortedFunc(maps.Keys(counts), func(a, b cause) int {
 		return cmp.Or(cmp.Compare(a.reason, b.reason),
 			cmp.Compare(counts[b].total(), counts[a].total()), strings.Compare(a.of, b.of))
 	})

@@ -167,7 +167,7 @@ type Facts interface {
 type Foreteller struct {
 	Importers Importers
 	Accounts  Accounts
-	Facts     Facts // nil: no nats-server is asked
+	Facts     Facts
 	// Limit is how long nats-servers are asked, all together; 0 means 500 ms.
 	Limit time.Duration
 }
@@ -252,7 +252,7 @@ type difference struct {
 // for each Forecast. asking is done when the limit has passed: questions after it are not answered.
 type push struct {
 	difference
-	facts  Facts           // nil: no nats-server is asked
+	facts  Facts
 	hash   jwtstore.Hash   // of the stored JWT; zero: it is not known
 	asking context.Context // ends when nats-servers are not asked any more
 	took   time.Duration   // how long they were asked so far

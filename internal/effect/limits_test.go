@@ -144,7 +144,7 @@ func TestVeryManyImporters(t *testing.T) {
 		check(t, err)
 		w.tokens[c.Subject] = []byte(token)
 	}
-	f := &effect.Foreteller{Importers: w, Accounts: w}
+	f := &effect.Foreteller{Importers: w, Accounts: w, Facts: &fakeFacts{}}
 	got, err := f.Of(context.Background(), decode(w.tokens[r.account("").ID]), pushed, effect.Options{})
 	check(t, err)
 	count := map[string]int{}

@@ -15,7 +15,7 @@ type storageFinder struct{ *push }
 
 // find finds what the limits of JetStream do. What is stored is asked only if one is lowered.
 func (f *storageFinder) find() {
-	if f.facts == nil || !f.has("nats.limits.disk_storage", "nats.limits.mem_storage",
+	if !f.has("nats.limits.disk_storage", "nats.limits.mem_storage",
 		"nats.limits.tiered_limits{}.disk_storage", "nats.limits.tiered_limits{}.mem_storage") {
 		return
 	}

@@ -108,11 +108,16 @@ func TestADryRunShowsWhatDiffers(t *testing.T) {
 	}
 }
 
+// noServers is an Asker without nats-servers.
+func noServers() *facts.Asker {
+	return facts.New(facts.Options{Servers: func() []facts.Server { return nil }})
+}
+
 // What nats-servers say is put together by package effect, with real ones.
 func TestADryRunShowsEffects(t *testing.T) {
 	env := newEnvironment(t, func(o *httpapi.Options) {
 		store := jwtstore.NewMemory(false)
-		o.Foreteller = &effect.Foreteller{Importers: store.Index(), Accounts: o.Accounts}
+		o.Foreteller = &effect.Foreteller{Importers: store.Index(), Accounts: o.Accounts, Facts: noServers()}
 	})
 	a := jwttest.NewAccount(t)
 	env.put(t, a, func(c *jwt.AccountClaims) { c.Limits.Streams = 5 })
@@ -197,7 +202,8 @@ func TestADryRunOfAnotherAccountsJWTComparesNothing(t *testing.T) {
 // What is stored and damaged is no account without anything.
 func TestADryRunOverADamagedJWT(t *testing.T) {
 	env := newEnvironment(t, func(o *httpapi.Options) {
-		o.Foreteller = &effect.Foreteller{Importers: jwtstore.NewMemory(false).Index(), Accounts: o.Accounts}
+		o.Foreteller = &effect.Foreteller{Importers: jwtstore.NewMemory(false).Index(), Accounts: o.Accounts,
+			Facts: noServers()}
 	})
 	a := jwttest.NewAccount(t)
 	env.store.put(a.ID, jwttest.Flip(env.op.Account(t, a)))
