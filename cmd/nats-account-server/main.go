@@ -83,7 +83,7 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 		return check(config.Load(flags))
 	}
 	// Until the configuration is read, lines look as they do without one.
-	handler := logging.NewQueued(out, logging.Format{Time: true})
+	handler := logging.New(out, logging.Format{Time: true})
 	// The handler writes in a goroutine of its own, so the last lines may still be queued.
 	defer handler.Flush(flushTimeout)
 	log := slog.New(handler)

@@ -7,39 +7,47 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"nats-account-server/internal/config"
-	"nats-account-server/internal/logging"
 	"nats-account-server/internal/process"
 	"nats-account-server/internal/winsvc"
 )
 
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. The second one ends the
-// process at once. The empty line on standard output is the original's. stop must be called before
-// the program ends, so that the empty line is written. It is not written while the process waits
-// for something to read it. The line about the signal has the original's words.
+// process at once. The line about the signal, and an empty line on standard output, are the
+// original's. stop must be called before the program ends, so that the empty line is written. If
+// nothing reads standard output, stop does not wait for long.
 func untilSignal(
 	ctx context.Context, log *slog.Logger,
 ) (notified context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	output := logging.NewQueue(os.Stdout) // a process may have stopped reading it
 	// From here on a signal no longer ends the process by itself.
 	signals := notify(winsvc.StopSignals()...)
+	written := make(chan struct{})
 	go func() {
-		// Every signal but SIGTERM has this name in the log.
-		name := "interrupt"
-		if s := <-signals; s == syscall.SIGTERM {
-			name = "term"
+		defer close(written)
+		select {
+		case s := <-signals:
+			// From here on, the next signal does what it does to any program.
+			signal.Reset(winsvc.StopSignals()...)
+			// Every signal but SIGTERM has this name in the log.
+			name := "interrupt"
+			if s == syscall.SIGTERM {
+				name = "term"
+			}
+			log.Info(fmt.Sprintf("received sig-%s, shutting down", name))
+			cancel()
+			fmt.Println()
+		case <-ctx.Done(): // the server has ended without a signal
 		}
-		// From here on, the next signal does what it does to any program.
-		signal.Reset(winsvc.StopSignals()...)
-		output.Put([]byte("\n"))
-		log.Info(fmt.Sprintf("received sig-%s, shutting down", name))
-		cancel()
 	}()
 	return ctx, func() {
 		cancel()
-		output.Flush(flushTimeout / 4) // the log is waited for besides
+		select {
+		case <-written:
+		case <-time.After(flushTimeout / 4): // the log is waited for besides
+		}
 	}
 }
 

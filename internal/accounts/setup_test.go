@@ -19,6 +19,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/trust"
 )
 
@@ -188,7 +189,7 @@ func (e *testEnv) options(t *testing.T, edits ...func(*accounts.Options)) accoun
 		Announcer:   e.announcer,
 		Observer:    &locked{events: &e.events},
 		Trust:       e.trust(t, e.op),
-		Log:         slog.New(logging.New(e.log, logging.Format{})),
+		Log:         slog.New(loggingtest.New(e.log, logging.Format{})),
 		Now:         func() time.Time { return e.now },
 	}
 	for _, edit := range edits {

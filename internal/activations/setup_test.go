@@ -15,6 +15,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/trust"
 )
 
@@ -82,7 +83,7 @@ func newEnv(t *testing.T, edits ...func(*activations.Options)) *testEnv {
 		Connection: e.conn,
 		Publisher:  e.conn,
 		Observer:   e,
-		Log:        slog.New(logging.New(e.log, logging.Format{})),
+		Log:        slog.New(loggingtest.New(e.log, logging.Format{})),
 		Now:        now,
 	}
 	for _, edit := range edits {

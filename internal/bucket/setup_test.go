@@ -24,6 +24,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natsconn"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/notifier"
@@ -166,7 +167,7 @@ func (m *member) start(keepers ...*keeper) *member {
 	for _, k := range keepers {
 		urls = append(urls, k.url("nas"))
 	}
-	log := slog.New(logging.New(m.log, logging.Format{}))
+	log := slog.New(loggingtest.New(m.log, logging.Format{}))
 	dir, err := jwtstore.OpenDir(m.t.Context(), jwtstore.Options{Dir: m.dir, Shard: true, Announce: true,
 		Newer: accounts.Newer, IssuedAt: trust.IssuedAt})
 	if err != nil {

@@ -30,10 +30,31 @@ type env struct {
 	op     *jwttest.Operator
 	config config.Config // what the next reload reads
 	broken error         // what the next reload fails with
-	log    natstest.Log
+	log    *log
 	hangup chan os.Signal
 	stop   func()
 }
+
+// log is what a daemon has logged.
+type log struct {
+	written natstest.Log
+	handler *logging.Handler
+}
+
+func newLog() *log {
+	l := &log{}
+	l.handler = logging.New(&l.written, logging.Format{})
+	return l
+}
+
+// String returns all lines up to now.
+func (l *log) String() string {
+	l.handler.Flush(time.Minute)
+	return l.written.String()
+}
+
+// Count returns how often text is in the log.
+func (l *log) Count(text string) int { return strings.Count(l.String(), text) }
 
 // tokens are operators in the configuration itself.
 func tokens(all ...string) (refs []config.JWTRef) {
@@ -46,7 +67,7 @@ func tokens(all ...string) (refs []config.JWTRef) {
 func newEnv(t *testing.T, edits ...func(*config.Config)) *env {
 	t.Helper()
 	op := jwttest.NewOperator(t)
-	e := &env{t: t, op: op, hangup: make(chan os.Signal), config: config.Config{
+	e := &env{t: t, op: op, log: newLog(), hangup: make(chan os.Signal), config: config.Config{
 		Operators: tokens(op.Token(t)),
 		HTTP: config.HTTP{
 			Host: "127.0.0.1", Port: natstest.FreePort(t), ReadTimeout: time.Minute,
@@ -70,7 +91,7 @@ func (e *env) start() {
 	go func() {
 		ended <- daemon.Run(ctx, daemon.Options{
 			Config:  e.config,
-			Logging: logging.New(&e.log, logging.Format{}),
+			Logging: e.log.handler,
 			Ready:   func() { close(ready) },
 			Hangup:  e.hangup,
 			Reload:  func(config.Config) (config.Config, error) { return e.config, e.broken },

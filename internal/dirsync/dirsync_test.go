@@ -20,6 +20,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/trust"
 )
@@ -94,7 +95,7 @@ func newSyncEnv(t *testing.T, open func(string) (*dirsync.Folder, error)) *syncE
 // start makes a Syncer for the same directory and store, as a start of the program does.
 func (e *syncEnv) start(open func(string) (*dirsync.Folder, error)) {
 	e.Helper()
-	log := slog.New(logging.New(e.log, logging.Format{}))
+	log := slog.New(loggingtest.New(e.log, logging.Format{}))
 	folder, err := open(e.dir)
 	e.must(err)
 	e.registry = accounts.New(accounts.Options{Store: e.store, Committer: e.store,

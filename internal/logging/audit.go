@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -79,7 +78,7 @@ const auditPatience = 100 * time.Millisecond
 const closeTimeout = time.Second
 
 // Audit writes audit entries to a file, or into the log if there is no file. Entries go through a
-// Queue. Its methods may be called from any goroutine.
+// queue. Its methods may be called from any goroutine.
 type Audit struct {
 	log      *Handler
 	problems *slog.Logger // for errors of the file, one line a minute
@@ -90,11 +89,10 @@ type Audit struct {
 	suppressed int           // entries left out since the last one that was written
 }
 
-// auditFile is an open file. It is closed when no call of Write uses it any more.
+// auditFile is an open file, and the queue of its lines.
 type auditFile struct {
 	*os.File
-	queue *Queue
-	users sync.WaitGroup // the calls of Write that use queue
+	queue *queue
 }
 
 // NewAudit returns an Audit that writes to a file from OpenAudit. If the file is nil, entries are
@@ -117,31 +115,17 @@ func (a *Audit) Use(file *os.File) {
 	old := a.file
 	a.file = nil
 	if file != nil {
-		a.file = &auditFile{File: file}
 		write := func(_ slog.Level, line []byte) error { return a.writeFile(file, line) }
-		a.file.queue = &Queue{write: write}
+		a.file = &auditFile{file, &queue{write: write}}
 	}
 	a.mu.Unlock()
-	if old != nil {
-		old.close()
+	if old == nil {
+		return
 	}
-}
-
-// close closes the file after its last line. What is not written after closeTimeout goes into the
-// log, since it can't be written to a closed file. A pipe that is not read would hold the reload up
-// for ever.
-func (f *auditFile) close() {
-	written := make(chan struct{})
-	go func() {
-		f.users.Wait()
-		f.queue.Flush(closeTimeout)
-		close(written)
-	}()
-	select {
-	case <-written:
-	case <-time.After(closeTimeout):
-	}
-	_ = f.Close()
+	// What is not written after closeTimeout goes into the log, since it can't be written to a closed
+	// file. A pipe that is not read would hold the reload up for ever.
+	old.queue.flush(closeTimeout)
+	_ = old.Close()
 }
 
 // OpenAudit opens the file at path for appending. An empty path gives a nil file. Only the user of
@@ -157,12 +141,6 @@ func OpenAudit(path string) (*os.File, error) {
 	return f, nil
 }
 
-// openAppend opens a file for appending. A new one gets the mode.
-func openAppend(path string, mode os.FileMode) (*os.File, error) {
-	// Without O_NONBLOCK, a named pipe would be waited for until a process reads it.
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, mode)
-}
-
 // Write writes one entry. Time and Suppressed of e are set here. refused says that e is about a
 // refused JWT. If there are very many of them, some are left out, and the next entry has their
 // number. If the file can't be written, the entry goes into the log.
@@ -172,12 +150,9 @@ func openAppend(path string, mode os.FileMode) (*os.File, error) {
 // caller up. If too many entries wait for the reader, this one is left out, and the next one has
 // their number. e is a copy, and what it points to is not changed.
 func (a *Audit) Write(e AuditEntry, refused bool, required time.Duration) error {
-	line, file := a.offer(&e, refused)
+	line := a.offer(&e, refused)
 	if line == nil {
 		return nil
-	}
-	if file != nil {
-		defer file.users.Done()
 	}
 	limit := cmp.Or(required, auditPatience)
 	if required == 0 && line.q.isStalled() {
@@ -195,25 +170,23 @@ func (a *Audit) Write(e AuditEntry, refused bool, required time.Duration) error 
 	return err
 }
 
-// offer puts an entry into the queue of the file, or of the log if file is nil. It returns nil for
-// an entry that is left out. Its callers use file until they call Done. The order of entries is
-// that of the calls.
-func (a *Audit) offer(e *AuditEntry, refused bool) (line *offered, file *auditFile) {
+// offer puts an entry into the queue of the file, or of the log. It returns nil for an entry that is
+// left out. The order of entries is that of the calls.
+func (a *Audit) offer(e *AuditEntry, refused bool) *offered {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
 	// Accepted JWTs are never left out here: each has its entry.
 	if refused && !a.refused.AllowN(now, 1) {
 		a.suppressed++
-		return nil, nil
+		return nil
 	}
 	e.Time, e.Suppressed = now.UTC(), a.suppressed
 	a.suppressed = 0
 	if a.file == nil {
-		return a.log.out.queue.offer(slog.LevelInfo, a.log.line(auditRecord(encode(*e)))), nil
+		return a.log.out.queue.offer(slog.LevelInfo, a.log.line(auditRecord(encode(*e))))
 	}
-	a.file.users.Add(1)
-	return a.file.queue.offer(slog.LevelInfo, encode(*e)), a.file
+	return a.file.queue.offer(slog.LevelInfo, encode(*e))
 }
 
 // auditRecord is an entry as a record of the log. In JSON it is an object of the line.
@@ -233,26 +206,6 @@ func (a *Audit) writeFile(f *os.File, line []byte) error {
 		err.Error())
 	_ = a.log.Handle(context.Background(), auditRecord(line))
 	return err
-}
-
-// appendLine writes a line to a file, wholly or not at all. The file must be opened with O_APPEND.
-func appendLine(f *os.File, line []byte) error {
-	// One system call writes the line, so that other processes which append to the file can't split
-	// it.
-	n, err := f.Write(line)
-	if err != nil && n > 0 {
-		// A disk that is full takes a part of a line. The next line must not continue it.
-		cutBack(f, n)
-	}
-	return err
-}
-
-// cutBack removes the last n bytes of a file: what was written of a line before an error. If that
-// fails too, a part of a line stays.
-func cutBack(f *os.File, n int) {
-	if info, err := f.Stat(); err == nil {
-		_ = f.Truncate(info.Size() - int64(n))
-	}
 }
 
 // encode returns an entry as a line. No text in it can break the line or forge another one. Texts

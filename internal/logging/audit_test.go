@@ -132,6 +132,7 @@ func TestALineThatTheFileDoesNotTakeGoesIntoTheLog(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		_ = a.Write(logging.AuditEntry{Result: "accepted"}, false, 0)
+		synctest.Wait()
 		const problem = "[ERR] the audit file can't be written, its lines are here until it can: "
 		if n := strings.Count(log.String(), problem); n != 2 {
 			t.Errorf("the problem is logged %d times:\n%s", n, log)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -131,4 +132,30 @@ func (l *file) Close() error {
 	defer l.mu.Unlock()
 	l.closed = true
 	return l.f.Close()
+}
+
+// openAppend opens a file for appending. A new one gets the mode. It is for the audit file too.
+func openAppend(path string, mode os.FileMode) (*os.File, error) {
+	// Without O_NONBLOCK, a named pipe would be waited for until a process reads it.
+	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, mode)
+}
+
+// appendLine writes a line to a file, wholly or not at all. The file must be opened with O_APPEND.
+func appendLine(f *os.File, line []byte) error {
+	// One system call writes the line, so that other processes which append to the file can't split
+	// it.
+	n, err := f.Write(line)
+	if err != nil && n > 0 {
+		// A disk that is full takes a part of a line. The next line must not continue it.
+		cutBack(f, n)
+	}
+	return err
+}
+
+// cutBack removes the last n bytes of a file: what was written of a line before an error. If that
+// fails too, a part of a line stays.
+func cutBack(f *os.File, n int) {
+	if info, err := f.Stat(); err == nil {
+		_ = f.Truncate(info.Size() - int64(n))
+	}
 }

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 )
 
 func TestLimitedCountsTheLinesThatItLeavesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
-		log := logging.Limited(slog.New(logging.New(&out, logging.Format{})), 2, time.Minute)
+		log := logging.Limited(slog.New(loggingtest.New(&out, logging.Format{})), 2, time.Minute)
 		for range 5 {
 			log.Warn("refused")
 		}

@@ -9,8 +9,8 @@
 //
 //	{"time":"2026-11-23T10:27:15.106492Z","level":"INFO","msg":"stopping account server"}
 //
-// A handler of the program writes through a Queue, so that a reader that does not read stops
-// nothing. Use sends its lines to a file or to syslog, see Target.
+// Lines wait in a queue, so that a reader that does not read stops nothing. Use sends them to a file
+// or to syslog, see Target.
 //
 // Audit writes what happened to each JWT that was offered. Limited, Quote and ShortKey are for
 // texts that a client can cause or choose, and Condition is for what stays wrong.
@@ -93,8 +93,7 @@ type Handler struct {
 // output is what handlers share.
 type output struct {
 	format atomic.Pointer[Format] // never nil
-	queue  *Queue
-	waits  bool // Handle waits until the line is written
+	queue  *queue
 
 	first    writer               // what New was given
 	target   atomic.Pointer[Sink] // what Use was given; nil means first
@@ -103,24 +102,16 @@ type output struct {
 	colors bool
 }
 
-// New returns a handler that writes each record to w, with one Write, before Handle returns. It is
-// for tests and for tools: a writer that blocks holds its callers up.
+// New returns a handler that writes each record to w with one Write. It does not wait for w. Lines
+// that are left out are counted, and a line says so. Flush waits for the last ones.
 func New(w io.Writer, f Format) *Handler {
-	h := NewQueued(w, f)
-	h.out.waits = true
-	return h
-}
-
-// NewQueued returns a handler that does not wait for w. Lines that are left out are counted, and a
-// line says so. Flush writes the last ones.
-func NewQueued(w io.Writer, f Format) *Handler {
 	o := &output{
 		first:    plain{w},
 		colors:   showsColors(w),
 		failures: rate.NewLimiter(rate.Every(time.Minute), 1),
 	}
 	h := &Handler{out: o}
-	o.queue = &Queue{note: h.omitted, write: h.write}
+	o.queue = &queue{note: h.omitted, write: h.write}
 	h.SetFormat(f)
 	return h
 }
@@ -175,7 +166,7 @@ func (h *Handler) omitted(lines int, since time.Time) []byte {
 }
 
 // Flush waits until all lines are written, at most for limit. It is for the end of the program.
-func (h *Handler) Flush(limit time.Duration) { h.out.queue.Flush(limit) }
+func (h *Handler) Flush(limit time.Duration) { h.out.queue.flush(limit) }
 
 // showsColors reports whether w is a terminal that shows colours. NO_COLOR with any value, and the
 // terminal type dumb, mean that colours are not wanted. A character device counts as a terminal.
@@ -225,11 +216,7 @@ func (h *Handler) Enabled(_ context.Context, l slog.Level) bool {
 
 // Handle implements slog.Handler. No text can forge a line.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
-	line := h.line(r)
-	if h.out.waits {
-		return h.out.queue.offer(r.Level, line).wait(time.Hour)
-	}
-	h.out.queue.put(r.Level, line) // it counts the lines that it leaves out
+	h.out.queue.put(r.Level, h.line(r))
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 )
 
 func TestTheLineFormat(t *testing.T) {
@@ -39,7 +40,7 @@ func TestTheLineFormat(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
-			slog.New(logging.New(&out, c.format)).Log(context.Background(), c.level, "hello")
+			slog.New(loggingtest.New(&out, c.format)).Log(context.Background(), c.level, "hello")
 			if !regexp.MustCompile(c.want).MatchString(out.String()) {
 				t.Errorf("got %q, want %s", out.String(), c.want)
 			}
@@ -49,7 +50,7 @@ func TestTheLineFormat(t *testing.T) {
 
 func TestNoTextCanForgeALine(t *testing.T) {
 	var out bytes.Buffer
-	log := slog.New(logging.New(&out, logging.Format{}))
+	log := slog.New(loggingtest.New(&out, logging.Format{}))
 	log.Info("x\n2026/01/01 00:00:00.000000 [INF] forged\r\x1b[31m\u2028\x00ünicode", "key", "a\nb")
 	oneLine := strings.Count(out.String(), "\n") == 1
 	if !oneLine || strings.ContainsAny(out.String(), "\r\x1b\x00\u2028") {
@@ -62,7 +63,7 @@ func TestNoTextCanForgeALine(t *testing.T) {
 
 func TestLinesAreWrittenUnchanged(t *testing.T) {
 	var out bytes.Buffer
-	slog.New(logging.New(&out, logging.Format{})).Info("", "text", logging.Lines("{\n  1\n}"))
+	slog.New(loggingtest.New(&out, logging.Format{})).Info("", "text", logging.Lines("{\n  1\n}"))
 	if got := out.String(); got != "[INF] {\n  1\n}\n" {
 		t.Errorf("written: %q", got)
 	}
@@ -71,7 +72,7 @@ func TestLinesAreWrittenUnchanged(t *testing.T) {
 func TestTheFormatCanChangeWhileInUse(t *testing.T) {
 	var out bytes.Buffer
 	h := logging.New(&out, logging.Format{})
-	log := slog.New(h).With("key", "test")
+	log := slog.New(loggingtest.AtOnce(h)).With("key", "test")
 	log.Debug("one")
 	h.SetFormat(logging.Format{Debug: true})
 	log.Debug("two")

@@ -2,7 +2,6 @@ package logging
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,15 +20,15 @@ var (
 	errNotWritten = errors.New("the line is not written in time")
 )
 
-// Queue writes lines in the order in which it takes them. One goroutine writes, so that a caller
+// queue writes lines in the order in which it takes them. One goroutine writes, so that a caller
 // never waits for the reader of a pipe. Its methods may be called from any goroutine. It needs no
 // end: the goroutine lives only while there are lines.
-type Queue struct {
+type queue struct {
 	write func(level slog.Level, line []byte) error // called by one goroutine at a time
 	// note returns the line that says how many lines were left out since a time. nil: no line does.
 	note func(omitted int, since time.Time) []byte
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards the fields below
 	lines   []queuedLine
 	bytes   int           // of the texts in lines
 	full    bool          // a line did not fit, and more than half of the queue is still unwritten
@@ -43,34 +42,23 @@ type Queue struct {
 // queuedLine is a line that waits.
 type queuedLine struct {
 	level   slog.Level
-	text    []byte       // nil: there is nothing to write, see Flush
+	text    []byte       // nil: there is nothing to write, see flush
 	written chan<- error // gets what became of the line, nil: no caller waits
 }
 
-// NewQueue returns a Queue that writes each line to w with one call. After an error of w the next
-// line is tried all the same.
-func NewQueue(w io.Writer) *Queue {
-	return &Queue{write: plain{w}.writeLine}
-}
-
-// Put takes a line and reports whether there was room for it. It does not wait. The caller must not
-// change the line afterwards. Once a line was left out, so are others until half of the queue is
-// written: a slow reader gets many lines in a row, not every second one.
-func (q *Queue) Put(line []byte) bool { return q.put(slog.LevelInfo, line) }
-
-// put is Put for a line of a level.
-func (q *Queue) put(level slog.Level, line []byte) bool {
+// put takes a line, or counts it if there is no room. It does not wait. The caller must not change
+// the line afterwards. Once a line was left out, so are others until half of the queue is written: a
+// slow reader gets many lines in a row, not every second one.
+func (q *queue) put(level slog.Level, line []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	fits := q.putLocked(queuedLine{level: level, text: line})
-	if !fits {
+	if !q.putLocked(queuedLine{level: level, text: line}) {
 		q.omitted++
 	}
-	return fits
 }
 
 // putLocked takes a line if there is room for it. An empty queue takes any line. q.mu must be held.
-func (q *Queue) putLocked(l queuedLine) bool {
+func (q *queue) putLocked(l queuedLine) bool {
 	if len(q.lines) > 0 &&
 		(q.full || len(q.lines) >= maxQueuedLines || q.bytes+len(l.text) > maxQueuedBytes) {
 		if !q.full {
@@ -87,13 +75,13 @@ func (q *Queue) putLocked(l queuedLine) bool {
 }
 
 // appendLocked puts a line behind the others. q.mu must be held.
-func (q *Queue) appendLocked(l queuedLine) {
+func (q *queue) appendLocked(l queuedLine) {
 	q.lines = append(q.lines, l)
 	q.bytes += len(l.text)
 }
 
-// drain writes lines until there are no more.
-func (q *Queue) drain() {
+// drain writes lines until there are no more. After an error the next line is tried all the same.
+func (q *queue) drain() {
 	for {
 		l, ok := q.next()
 		if !ok {
@@ -110,7 +98,7 @@ func (q *Queue) drain() {
 }
 
 // next takes the oldest line out. It returns false if there is none; drain ends then.
-func (q *Queue) next() (l queuedLine, ok bool) {
+func (q *queue) next() (l queuedLine, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.lines) == 0 {
@@ -128,7 +116,7 @@ func (q *Queue) next() (l queuedLine, ok bool) {
 
 // openLocked lets the queue take lines again. The first one says how many were left out. q.mu must
 // be held.
-func (q *Queue) openLocked() {
+func (q *queue) openLocked() {
 	if q.omitted > 0 && q.note != nil {
 		q.appendLocked(queuedLine{level: slog.LevelWarn, text: q.note(q.omitted, q.since)})
 	}
@@ -140,7 +128,7 @@ func (q *Queue) openLocked() {
 }
 
 // offer takes a line, whose caller waits for it with wait.
-func (q *Queue) offer(level slog.Level, line []byte) *offered {
+func (q *queue) offer(level slog.Level, line []byte) *offered {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	o := &offered{q: q, written: make(chan error, 1)}
@@ -151,7 +139,7 @@ func (q *Queue) offer(level slog.Level, line []byte) *offered {
 
 // offered is a line whose caller waits until it is written.
 type offered struct {
-	q       *Queue
+	q       *queue
 	line    queuedLine
 	written chan error      // gets what became of the line
 	room    <-chan struct{} // closed when there is room for the line; nil: the queue has it
@@ -195,7 +183,7 @@ func (o *offered) wait(limit time.Duration) error {
 }
 
 // giveUp records that a caller has waited too long, and how many lines are left out for that.
-func (q *Queue) giveUp(omitted int) {
+func (q *queue) giveUp(omitted int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stalled = true
@@ -203,12 +191,11 @@ func (q *Queue) giveUp(omitted int) {
 }
 
 // isStalled reports whether a caller has waited too long, and the queue was never empty since.
-func (q *Queue) isStalled() bool {
+func (q *queue) isStalled() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.stalled
 }
 
-// Flush waits until all lines are written that were put before, at most for limit. It reports
-// whether they are.
-func (q *Queue) Flush(limit time.Duration) bool { return q.offer(0, nil).wait(limit) == nil }
+// flush waits until all lines are written that were put before, at most for limit.
+func (q *queue) flush(limit time.Duration) { _ = q.offer(0, nil).wait(limit) }

@@ -67,7 +67,7 @@ func TestLinesThatDoNotFitAreCountedInTheirPlace(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &slowReader{read: make(chan struct{})}
-				h := logging.NewQueued(r, logging.Format{})
+				h := logging.New(r, logging.Format{})
 				log := slog.New(h)
 				n := 0
 				put := func(count int) {
@@ -98,7 +98,7 @@ func TestLinesThatDoNotFitAreCountedInTheirPlace(t *testing.T) {
 func TestAFlushDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &slowReader{read: make(chan struct{})}
-		h := logging.NewQueued(r, logging.Format{})
+		h := logging.New(r, logging.Format{})
 		slog.New(h).Info("line 0")
 		began := time.Now()
 		h.Flush(time.Second)
@@ -114,7 +114,7 @@ func TestAFlushDoesNotWaitForEver(t *testing.T) {
 func TestQueuedLinesOfManyGoroutinesAreWhole(t *testing.T) {
 	r := &slowReader{read: make(chan struct{})}
 	close(r.read)
-	h := logging.NewQueued(r, logging.Format{})
+	h := logging.New(r, logging.Format{})
 	log := slog.New(h)
 	var all sync.WaitGroup
 	for n := range 8 {
@@ -153,7 +153,7 @@ func (f *failingOnce) Write(line []byte) (int, error) {
 
 func TestALineThatIsNotTakenDoesNotStopTheNext(t *testing.T) {
 	f := &failingOnce{}
-	h := logging.NewQueued(f, logging.Format{})
+	h := logging.New(f, logging.Format{})
 	log := slog.New(h)
 	log.Info("one")
 	log.Info("two")
@@ -163,24 +163,17 @@ func TestALineThatIsNotTakenDoesNotStopTheNext(t *testing.T) {
 	}
 }
 
-// BenchmarkLine compares a line with and without the queue.
 func BenchmarkLine(b *testing.B) {
-	for name, handler := range map[string]func(io.Writer, logging.Format) *logging.Handler{
-		"at once": logging.New, "queued": logging.NewQueued,
-	} {
-		b.Run(name, func(b *testing.B) {
-			read, write, err := os.Pipe()
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer write.Close()
-			go func() { defer read.Close(); _, _ = io.Copy(io.Discard, read) }()
-			h := handler(write, logging.Format{Time: true})
-			log := slog.New(h)
-			for b.Loop() {
-				log.Info("updated JWT for account - AAAAAAAAAAAA - BBBBBBBBBBBB")
-			}
-			h.Flush(10 * time.Second)
-		})
+	read, write, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
 	}
+	defer write.Close()
+	go func() { defer read.Close(); _, _ = io.Copy(io.Discard, read) }()
+	h := logging.New(write, logging.Format{Time: true})
+	log := slog.New(h)
+	for b.Loop() {
+		log.Info("updated JWT for account - AAAAAAAAAAAA - BBBBBBBBBBBB")
+	}
+	h.Flush(10 * time.Second)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 )
 
 // open returns a logger for a target, and what goes to the first writer.
@@ -24,7 +25,7 @@ func open(t *testing.T, target logging.Target, f logging.Format) (*slog.Logger, 
 	h := logging.New(first, f)
 	use(t, h, target)
 	t.Cleanup(func() { h.Use(nil) })
-	return slog.New(h), first
+	return slog.New(loggingtest.AtOnce(h)), first
 }
 
 func use(t *testing.T, h *logging.Handler, target logging.Target) {
@@ -50,7 +51,7 @@ func TestALineInJSON(t *testing.T) {
 	var out strings.Builder
 	h := logging.New(&out, logging.Format{Encoding: logging.JSON, Time: true, PID: true,
 		Trace: true, Colors: logging.ColorsAlways})
-	log := slog.New(h)
+	log := slog.New(loggingtest.AtOnce(h))
 	log.Info("starting")
 	log.Warn("a \"quote\",\na line end, \x1b[31m, \xff and <&>\u202e")
 	log.Log(context.Background(), logging.LevelTrace, "request")
@@ -131,7 +132,7 @@ func TestALogFileBeginsAnewBeforeItIsTooLarge(t *testing.T) {
 // logrotate renames the file, and asks for a new one.
 func TestAFileThatWasRenamedIsOpenedAnew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "server.log")
-	h := logging.NewQueued(&strings.Builder{}, logging.Format{})
+	h := logging.New(&strings.Builder{}, logging.Format{})
 	log, target := slog.New(h), logging.Target{File: path}
 	use(t, h, target)
 	lines := 0

@@ -17,6 +17,7 @@ import (
 
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natsconn"
 	"nats-account-server/internal/natstest"
 )
@@ -27,7 +28,7 @@ func run(
 ) (*natstest.Log, func()) {
 	t.Helper()
 	out := &natstest.Log{}
-	o.Log = slog.New(logging.New(out, logging.Format{}))
+	o.Log = slog.New(loggingtest.New(out, logging.Format{}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); natsconn.Run(ctx, o, use) }()
@@ -132,7 +133,7 @@ func neverDials(out *natstest.Log) natsconn.Options {
 	return natsconn.Options{
 		Servers: []string{"nats://127.0.0.1:1"}, Credentials: "/nonexistent/creds",
 		ConnectTimeout: time.Second, ReconnectWait: time.Second,
-		Log: slog.New(logging.New(out, logging.Format{})),
+		Log: slog.New(loggingtest.New(out, logging.Format{})),
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/trust"
@@ -296,7 +297,7 @@ func newFakeEnv(key string, servers ...*fakeServer) *fakeEnv {
 func (e *fakeEnv) restart() {
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
-		Log:    slog.New(logging.New(e.log, logging.Format{Debug: true})),
+		Log:    slog.New(loggingtest.New(e.log, logging.Format{Debug: true})),
 		Facts:  e.facts,
 		Index:  e.store.Index(),
 

@@ -21,6 +21,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natsconn"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/notifier"
@@ -90,7 +91,7 @@ func newEnv(t *testing.T) *env {
 	e.facts = facts.New(facts.Options{Servers: func() []facts.Server { return e.notifier.Present() }})
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
-		Log:    slog.New(logging.New(e.log, logging.Format{Debug: true})),
+		Log:    slog.New(loggingtest.New(e.log, logging.Format{Debug: true})),
 		Facts:  e.facts,
 		Index:  withoutRounds{store.Index()},
 	})
@@ -108,7 +109,7 @@ func (e *env) connect(t *testing.T, url string, creds []byte) (stop func()) {
 		Credentials:    jwttest.File(t, t.TempDir(), "sys.creds", creds),
 		ConnectTimeout: 2 * time.Second,
 		ReconnectWait:  20 * time.Millisecond,
-		Log:            slog.New(logging.New(e.log, logging.Format{})),
+		Log:            slog.New(loggingtest.New(e.log, logging.Format{})),
 	}
 	go func() {
 		defer close(done)

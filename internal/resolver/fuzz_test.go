@@ -14,6 +14,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/resolver"
 )
@@ -70,7 +71,7 @@ func FuzzRequests(f *testing.F) {
 			Activations: activations.New(activations.Options{
 				Accounts: registry, Store: store, Connection: silentAnnouncer{},
 			}),
-			Log: slog.New(logging.New(log, logging.Format{})),
+			Log: slog.New(loggingtest.New(log, logging.Format{})),
 		})
 		session := newFakeSession()
 		ctx, cancel := context.WithCancel(context.Background())

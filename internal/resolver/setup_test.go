@@ -22,6 +22,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/notifier"
 	"nats-account-server/internal/resolver"
@@ -119,7 +120,7 @@ func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountS
 			t.Logf("the log of an account server:\n%s", srv.log)
 		}
 	})
-	log := slog.New(logging.New(srv.log, logging.Format{Time: true, Debug: true}))
+	log := slog.New(loggingtest.New(srv.log, logging.Format{Time: true, Debug: true}))
 	srv.notifier = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
 	srv.notifier.SetConfigured(true)
 	srv.client = resolver.NewClient(log)

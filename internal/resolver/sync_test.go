@@ -14,6 +14,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 	"nats-account-server/internal/natstest"
 	"nats-account-server/internal/resolver"
 )
@@ -39,7 +40,7 @@ func (c *comparisons) run(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		log := slog.New(logging.New(c.log, logging.Format{}))
+		log := slog.New(loggingtest.New(c.log, logging.Format{}))
 		registry := accounts.New(accounts.Options{
 			Store: store, Committer: store, Announcer: silentAnnouncer{}, Trust: trusted, Log: log,
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nats-account-server/internal/logging"
+	"nats-account-server/internal/logging/loggingtest"
 )
 
 // outcome is what became of a program.
@@ -114,7 +115,7 @@ func TestALineOfTheLogIsAnEventOfItsLevel(t *testing.T) {
 		for level, want := range kinds {
 			var line bytes.Buffer
 			format := logging.Format{Time: true, Debug: true, Colors: colours}
-			slog.New(logging.New(&line, format)).Log(t.Context(), level, "the disk is full")
+			slog.New(loggingtest.New(&line, format)).Log(t.Context(), level, "the disk is full")
 			got, text := event(line.Bytes())
 			plain := strings.HasSuffix(text, "] the disk is full") &&
 				!strings.Contains(text, "\x1b")
