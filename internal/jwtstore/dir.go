@@ -172,7 +172,6 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	d := &Dir{
 		directory: newDirectory(root, o.Shard),
 		unflushed: found.unflushed,
-		outbox:    found.outbox,
 	}
 	// Index, outbox and flusher share wake: each of the first two may have something for the third.
 	// Its capacity of 1 is enough, since one flush takes everything.
@@ -187,7 +186,8 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	d.directory.presence = d.newPresence(root, o)
 	// The journal may be gone after a clean stop, and the index still has the last number. A number
 	// must never be given twice, because stamps and marks are compared by it.
-	d.outbox.last = max(d.outbox.last, d.index.live.seq)
+	found.outbox.last = max(found.outbox.last, d.index.live.seq)
+	d.outbox = newOutbox(found.outbox, o.Announce, wake)
 	d.journal = &journal{
 		dir:        dir,
 		presence:   d.directory.presence,
@@ -214,7 +214,6 @@ func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error
 	d.directory.newer, d.directory.issuedAt = o.Newer, o.IssuedAt
 	d.directory.known = func(key string) Hash { return d.index.Get(key).Hash }
 	d.writer.store = changes{d}
-	d.outbox.announce, d.outbox.wake = o.Announce, d.flusher.wake
 	// life ends with Close, and not with the context of OpenDir: that one only bounds the wait for
 	// the lock.
 	d.life, d.end = context.WithCancel(context.Background())

@@ -103,7 +103,7 @@ func ReplayEvents(data []byte) (events []Event, pending []Change, complaint stri
 		}
 		events = append(events, e)
 	}
-	return events, r.outbox.Pending(), strings.Join(r.damage, ", "), nil
+	return events, newOutbox(r.outbox, false, nil).Pending(), strings.Join(r.damage, ", "), nil
 }
 
 // BreakJournal lets the next append go to f.
@@ -132,8 +132,7 @@ func (d *Dir) SetMaxUnflushed(n int64) { d.unflushed.room = semaphore.NewWeighte
 
 // emptySnapshot is the body of a snapshot of a store in which nothing has happened.
 func emptySnapshot() []byte {
-	body, _ := newOutbox(true, nil).appendSnapshot(binary.AppendUvarint(nil, 0))
-	return body
+	return newOutboxState().append(binary.AppendUvarint(nil, 0))
 }
 
 // NewIndex returns an empty index without a store.
@@ -155,31 +154,31 @@ const MaxServers = maxServers
 func init() { maxGaps = 8 }
 
 // NewOutbox returns an outbox without a store.
-func NewOutbox() *Outbox { return newOutbox(true, nil) }
+func NewOutbox() *Outbox { return newOutbox(newOutboxState(), true, nil) }
 
 // Commit is a Put of key.
 func (o *Outbox) Commit(seq uint64, key string) {
-	o.apply(&record{kind: kindPut, seq: seq, key: key, at: time.Unix(int64(seq), 0)})
+	o.commit(&record{kind: kindPut, seq: seq, key: key, at: time.Unix(int64(seq), 0)})
 }
 
 // Delete is a Delete of key.
 func (o *Outbox) Delete(seq uint64, key string) {
-	o.apply(&record{kind: kindDelete, seq: seq, key: key})
+	o.commit(&record{kind: kindDelete, seq: seq, key: key})
 }
 
 // Reload writes a snapshot of the outbox and reads it.
 func (o *Outbox) Reload() (*Outbox, error) {
-	snapshot, _ := o.appendSnapshot(nil)
-	return restoreOutbox(snapshot)
+	s, err := restoreOutbox(o.Snapshot())
+	return newOutbox(s, true, nil), err
 }
 
 // RestoreOutbox returns how many changes are pending in a snapshot.
 func RestoreOutbox(snapshot []byte) (changes int, err error) {
-	o, err := restoreOutbox(snapshot)
+	s, err := restoreOutbox(snapshot)
 	if err != nil {
 		return 0, err
 	}
-	return len(o.Pending()), nil
+	return s.pending.count(), nil
 }
 
 // Reading is how many files are being read, and how many may be.

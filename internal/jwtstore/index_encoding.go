@@ -51,14 +51,6 @@ func (e indexEntry) append(b []byte) []byte {
 	return b
 }
 
-// flagIf returns the flag, or 0 if it is not set.
-func flagIf(set bool, flag byte) byte {
-	if set {
-		return flag
-	}
-	return 0
-}
-
 // appendIssue appends which JWT it is and when it was issued.
 func appendIssue(b []byte, hash Hash, issuedAt int64) []byte {
 	return binary.AppendVarint(append(b, hash[:]...), issuedAt)
@@ -94,15 +86,4 @@ func decodeEntry(b []byte) (e indexEntry, err error) {
 // issue takes what appendIssue has written.
 func (d *decoder) issue() (hash Hash, issuedAt int64) {
 	return Hash(d.bytes(len(hash))), d.varint()
-}
-
-// bytes takes n bytes; zeros if they are not there. The result is a part of what is decoded.
-func (d *decoder) bytes(n int) []byte {
-	if len(d.rest) < n {
-		d.bad, d.rest = true, nil
-		return make([]byte, n)
-	}
-	b := d.rest[:n]
-	d.rest = d.rest[n:]
-	return b
 }

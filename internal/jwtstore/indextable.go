@@ -335,5 +335,5 @@ func (d *decoder) value() []byte {
 	if d.bytes(1)[0] == 0 {
 		return nil
 	}
-	return d.bytes(int(d.count()))
+	return d.bytes(d.count())
 }

@@ -152,7 +152,7 @@ func (j *journal) commitGroupLocked() {
 		j.outbox.recordSaved(len(events))
 		for _, r := range changes {
 			j.index.commit(r)
-			j.outbox.apply(r)
+			j.outbox.commit(r)
 		}
 	}
 	j.reportLocked(len(changes), time.Since(began), err)

@@ -45,6 +45,7 @@
 //	indexfile.go        how the index is on disk: indextable.go, indexlog.go
 //	outbox.go           outbox_*.go are its parts
 //	scan.go             what was changed by hand
+//	encoding.go         numbers, texts and keys, as all of these files have them
 //
 // What can go wrong with a directory: double.go (an account has two files), newer.go (a newer file
 // was put there before a change was flushed), presence.go (it is gone, or another one is there),

@@ -20,7 +20,11 @@ type Memory struct {
 
 // NewMemory returns an empty store; announce is as in Outbox.SetAnnounce.
 func NewMemory(announce bool) *Memory {
-	m := &Memory{outbox: newOutbox(announce, nil), committed: newUnflushed(), index: newIndex()}
+	m := &Memory{
+		outbox:    newOutbox(newOutboxState(), announce, nil),
+		index:     newIndex(),
+		committed: newUnflushed(),
+	}
 	m.writer.store = m
 	return m
 }
@@ -73,7 +77,7 @@ func (m *Memory) commit(_ context.Context, r *record) (seq uint64, err error) {
 	m.committed.room.TryAcquire(r.bodySize()) // there is always room
 	m.committed.apply(changes)
 	m.index.commit(r)
-	m.outbox.apply(r)
+	m.outbox.commit(r)
 	return r.seq, nil
 }
 

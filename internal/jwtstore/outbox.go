@@ -30,30 +30,24 @@ import (
 // The methods may be called from any goroutine. None of them does I/O. What they learn of
 // nats-servers is kept as events until the journal has taken them.
 type Outbox struct {
-	*outboxCore
-	outboxServers
-	announce bool // later changes are to be announced; mu guards it
-	quiet    int  // how often Quiet was called and not ended; mu guards it
-}
-
-// outboxCore is what the parts of an Outbox share.
-type outboxCore struct {
-	mu sync.RWMutex // guards what follows
-	outboxState
-
 	// wake is signalled when events should reach the journal soon. It is nil if there is no
 	// journal: then there are no events.
-	wake   chan struct{}
-	events []byte // what the journal does not know yet, as event.append writes it
+	wake chan struct{}
+
+	mu sync.RWMutex // guards what follows
+	*outboxState
+	announce bool   // later changes are to be announced
+	quiet    int    // how often Quiet was called and not ended
+	events   []byte // what the journal does not know yet, as event.append writes it
 }
 
 // manyEvents is how many bytes of events do not wait for the next commit.
 const manyEvents = 256 << 10
 
-// newOutbox returns an empty outbox; see the fields for announce and wake.
-func newOutbox(announce bool, wake chan struct{}) *Outbox {
-	core := &outboxCore{outboxState: newOutboxState(), wake: wake}
-	return &Outbox{outboxCore: core, outboxServers: outboxServers{core}, announce: announce}
+// newOutbox returns an outbox that knows what an earlier one knew; see the fields for announce and
+// wake.
+func newOutbox(state *outboxState, announce bool, wake chan struct{}) *Outbox {
+	return &Outbox{outboxState: state, announce: announce, wake: wake}
 }
 
 // ID returns a random text, which stays the same over restarts. The journal has it soon after the
@@ -76,15 +70,13 @@ func (o *Outbox) SetAnnounce(on bool) {
 
 // Quiet keeps changes from being announced until end is called.
 func (o *Outbox) Quiet() (end func()) {
-	o.addQuiet(1)
-	return sync.OnceFunc(func() { o.addQuiet(-1) })
-}
-
-// addQuiet changes how many callers of Quiet there are.
-func (o *Outbox) addQuiet(n int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.quiet += n
+	add := func(n int) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.quiet += n
+	}
+	add(1)
+	return sync.OnceFunc(func() { add(-1) })
 }
 
 // Pending returns the changes that some server may still lack, oldest first, and of each account
@@ -128,16 +120,60 @@ func (o *Outbox) IsPending(server string, seq uint64) bool {
 	return o.isPending(o.servers.byName[server], seq)
 }
 
+// countSize is how many changes CountPending looks at before others may use the outbox.
+const countSize = 1000
+
+// CountPending returns how many changes are kept, and how many of them each server has not
+// acknowledged. It looks at all of them, some at a time, so others may change them meanwhile. The
+// counts may not fit together exactly.
+func (o *Outbox) CountPending() (all int, byServer map[string]int) {
+	byServer = make(map[string]int)
+	for _, name := range o.Servers() {
+		byServer[name] = 0
+	}
+	for after, more := uint64(0), true; more; {
+		var some int
+		some, after, more = o.countSome(after, byServer)
+		all += some
+	}
+	return all, byServer
+}
+
+// countSome counts some of the changes after a number, and adds to byServer what the servers in it
+// have not acknowledged of them. Changes with the same acknowledgements are counted together.
+func (o *Outbox) countSome(after uint64, byServer map[string]int) (n int, last uint64, more bool) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	bySet := make(map[uint32]int)
+	for c := range o.pending.after(after) {
+		if more = n == countSize; more {
+			break
+		}
+		bySet[c.acked]++
+		last, n = c.seq, n+1
+	}
+	for name := range byServer {
+		s := o.servers.byName[name]
+		if s == nil {
+			continue // it was forgotten meanwhile
+		}
+		for set, changes := range bySet {
+			if !o.pending.acked.has(set, s.slot) {
+				byServer[name] += changes
+			}
+		}
+	}
+	return n, last, more
+}
+
 // SetUnanswered records whether an announcement of an account may still be on its way to some
 // server. The journal has it before it has any later acknowledgement.
 func (o *Outbox) SetUnanswered(key string, on bool) {
-	op := opAnswered
 	if on {
-		op = opUnanswered
+		o.learn(event{op: opUnanswered, name: key})
+	} else {
+		o.learn(event{op: opAnswered, name: key})
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.learnLocked(event{op: op, name: key})
 }
 
 // Unanswered returns the accounts for which SetUnanswered was called last with true.
@@ -149,24 +185,52 @@ func (o *Outbox) Unanswered() []string {
 
 // Acknowledge records that the server has acknowledged the change.
 func (o *Outbox) Acknowledge(server string, seq uint64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.learnLocked(event{op: opAcknowledge, name: server, number: seq})
+	o.learn(event{op: opAcknowledge, name: server, number: seq})
 }
 
-// learnLocked applies an event and keeps it for the journal. A new server is written to the journal
-// at once and not with the next commit: what is committed while the server is away must be pending
-// for it, also after a crash. So is its first answer.
-func (o *outboxCore) learnLocked(e event) {
+// learn applies an event and keeps it for the journal.
+func (o *Outbox) learn(e event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.learnLocked(e)
+}
+
+// learnLocked is learn. o.mu must be held. A new server is written to the journal at once and not
+// with the next commit: what is committed while the server is away must be pending for it, also
+// after a crash. So is its first answer.
+func (o *Outbox) learnLocked(e event) {
 	isNew := e.op == opIdentify || e.op == opProve ||
 		e.op == opRegister && o.servers.byName[e.name] == nil
-	if e.name == "" || !o.outboxState.apply(e) || o.wake == nil {
+	if e.name == "" || !o.learned(e) || o.wake == nil {
 		return
 	}
 	o.events = e.append(o.events)
 	if isNew || len(o.events) > manyEvents {
 		pause.Wake(o.wake)
 	}
+}
+
+// unsaved returns the events that the journal does not know, encoded. recordSaved is to be called
+// when it knows them. The caller must not change them.
+func (o *Outbox) unsaved() []byte {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.events
+}
+
+// recordSaved records that the journal has the first n bytes of the events.
+func (o *Outbox) recordSaved(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = o.events[n:]
+}
+
+// appendSnapshot appends all that the outbox knows to b. events is how many bytes of unsaved are in
+// it: recordSaved is to be called with that when the snapshot is in the journal.
+func (o *Outbox) appendSnapshot(b []byte) (snapshot []byte, events int) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return o.outboxState.append(b), len(o.events)
 }
 
 // number gives changes the next sequence numbers, the time, and the flag that they are not to be
@@ -189,11 +253,11 @@ func (o *Outbox) lastSeq() uint64 {
 	return o.last
 }
 
-// apply records a change that is durable, see outboxState.change.
-func (o *Outbox) apply(r *record) {
+// commit records a change that is durable.
+func (o *Outbox) commit(r *record) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.change(r)
+	o.committed(r)
 }
 
 // isNeeded reports whether the journal must outlive the process: a change is pending, or may be for

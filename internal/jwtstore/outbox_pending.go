@@ -3,11 +3,15 @@ package jwtstore
 import (
 	"cmp"
 	"encoding/base32"
+	"encoding/binary"
 	"hash/maphash"
 	"iter"
+	"math/big"
 	"slices"
 	"sort"
 	"time"
+
+	"nats-account-server/internal/trust"
 )
 
 // pendingChanges are the changes that are kept: of each account only the latest, and none that
@@ -20,14 +24,13 @@ import (
 // So a million of them take some 75 MB, however many servers lack them. A change that is removed
 // leaves a gap. When more than half are gaps, all that is left moves together.
 type pendingChanges struct {
-	pages   [][]pendingChange // all but the last have pageSize
-	n       int               // places, the gaps included
-	gaps    int
-	table   []uint32 // 0, or 1 more than a place; of a power of two, and never full
-	seed    maphash.Seed
-	began   time.Time
-	acked   serverSets
-	unusual map[uint64]string // the keys that can't be packed, by sequence number
+	pages [][]pendingChange // all but the last have pageSize
+	n     int               // places, the gaps included
+	gaps  int
+	table []uint32 // 0, or 1 more than a place; of a power of two, and never full
+	seed  maphash.Seed
+	began time.Time
+	acked serverSets
 }
 
 // pendingChange is a change that is kept, and which servers have acknowledged it. It has 64 bytes;
@@ -37,18 +40,9 @@ type pendingChange struct {
 	at    int64         // Unix ns, see Change.At
 	known time.Duration // see Change.Known; since pendingChanges.began
 	acked uint32        // a number of pendingChanges.acked
-	key   packedKey     // zero if it can't be packed
-	state changeState
+	key   packedKey
+	isGap bool // it was removed
 }
-
-// changeState says what is in a place.
-type changeState byte
-
-const (
-	isGap changeState = iota
-	isPacked
-	isUnusual // pendingChanges.unusual has the key
-)
 
 // pageSize is how many changes a page has.
 const pageSize = 1024
@@ -57,31 +51,23 @@ const pageSize = 1024
 // tests.
 var maxGaps = 1024
 
-// packedKey is a key of 56 characters in base32, which are 5 bits each. The key of every account
-// is. A public key has 56 characters: 35 bytes.
-type packedKey [35]byte
+// packedKey is the key of an account without its encoding: 35 bytes.
+type packedKey [keyBytes]byte
 
-var keyEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
-
-// packKey packs a key; ok is false if unpack would not return it.
+// packKey packs a key; ok is false if unpack would not return it, since it is none.
 func packKey(key string) (p packedKey, ok bool) {
-	if len(key) != keyEncoding.EncodedLen(len(p)) {
+	if !looksLikeKey(key) {
 		return packedKey{}, false
 	}
-	n, err := keyEncoding.Decode(p[:], []byte(key))
-	if err != nil || n != len(p) {
-		return packedKey{}, false
-	}
-	return p, true
+	return packedKey(appendKeys(p[:0], key)), true
 }
 
 // unpack is the inverse of packKey.
-func (p packedKey) unpack() string { return keyEncoding.EncodeToString(p[:]) }
+func (p packedKey) unpack() string { return base32.StdEncoding.EncodeToString(p[:]) }
 
 // newPendingChanges returns none.
 func newPendingChanges() pendingChanges {
-	return pendingChanges{seed: maphash.MakeSeed(), began: time.Now(), acked: newServerSets(),
-		unusual: map[uint64]string{}}
+	return pendingChanges{seed: maphash.MakeSeed(), began: time.Now(), acked: newServerSets()}
 }
 
 // count returns how many there are.
@@ -94,13 +80,8 @@ func (p *pendingChanges) at(place int) *pendingChange {
 
 // keep adds the change of an account that has none. Its sequence number is greater than all others.
 // at is in Unix ns.
-func (p *pendingChanges) keep(seq uint64, at int64, key string) *pendingChange {
-	c := pendingChange{seq: seq, at: at, known: time.Since(p.began), state: isPacked}
-	ok := false
-	if c.key, ok = packKey(key); !ok {
-		c.state, p.unusual[seq] = isUnusual, key
-	}
-	return p.add(c)
+func (p *pendingChanges) keep(seq uint64, at int64, key packedKey) *pendingChange {
+	return p.add(pendingChange{seq: seq, at: at, known: time.Since(p.began), key: key})
 }
 
 // add adds a change, which has no acknowledgements yet, at the end.
@@ -127,7 +108,7 @@ func (p *pendingChanges) index() {
 	}
 	p.table = make([]uint32, size)
 	for place := range p.n {
-		if p.at(place).state != isGap {
+		if !p.at(place).isGap {
 			p.enter(place)
 		}
 	}
@@ -135,47 +116,27 @@ func (p *pendingChanges) index() {
 
 // enter enters a change in the table. The table has room for it.
 func (p *pendingChanges) enter(place int) {
-	c := p.at(place)
-	i := p.slot(c.key, p.unusual[c.seq])
+	i := p.slot(p.at(place).key)
 	for p.table[i] != 0 {
 		i = (i + 1) % len(p.table)
 	}
 	p.table[i] = uint32(place + 1)
 }
 
-// slot returns where in the table the search for a key begins. unusual is the key if it can't be
-// packed.
-func (p *pendingChanges) slot(packed packedKey, unusual string) int {
-	hash := maphash.Bytes(p.seed, packed[:])
-	if unusual != "" {
-		hash = maphash.String(p.seed, unusual)
-	}
-	return int(hash % uint64(len(p.table)))
-}
-
-// keyOf returns the key of the account.
-func (p *pendingChanges) keyOf(c *pendingChange) string {
-	if c.state == isUnusual {
-		return p.unusual[c.seq]
-	}
-	return c.key.unpack()
+// slot returns where in the table the search for a key begins.
+func (p *pendingChanges) slot(key packedKey) int {
+	return int(maphash.Bytes(p.seed, key[:]) % uint64(len(p.table)))
 }
 
 // of returns the change of an account; nil if there is none. The table is searched from the key's
 // slot on, until an empty place.
 func (p *pendingChanges) of(key string) *pendingChange {
-	if len(p.table) == 0 {
+	packed, ok := packKey(key)
+	if !ok || len(p.table) == 0 {
 		return nil
 	}
-	packed, ok := packKey(key)
-	unusual := key
-	if ok {
-		unusual = ""
-	}
-	for i := p.slot(packed, unusual); p.table[i] != 0; i = (i + 1) % len(p.table) {
-		c := p.at(int(p.table[i] - 1))
-		if ok && c.state == isPacked && c.key == packed ||
-			!ok && c.state == isUnusual && p.unusual[c.seq] == key {
+	for i := p.slot(packed); p.table[i] != 0; i = (i + 1) % len(p.table) {
+		if c := p.at(int(p.table[i] - 1)); !c.isGap && c.key == packed {
 			return c
 		}
 	}
@@ -185,7 +146,7 @@ func (p *pendingChanges) of(key string) *pendingChange {
 // numbered returns the change of this number; nil if there is none.
 func (p *pendingChanges) numbered(seq uint64) *pendingChange {
 	if place := p.search(seq); place < p.n {
-		if c := p.at(place); c.seq == seq && c.state != isGap {
+		if c := p.at(place); c.seq == seq && !c.isGap {
 			return c
 		}
 	}
@@ -203,7 +164,7 @@ func (p *pendingChanges) search(seq uint64) int {
 func (p *pendingChanges) after(seq uint64) iter.Seq[*pendingChange] {
 	return func(yield func(*pendingChange) bool) {
 		for place := p.search(seq + 1); place < p.n; place++ {
-			if c := p.at(place); c.state != isGap && !yield(c) {
+			if c := p.at(place); !c.isGap && !yield(c) {
 				return
 			}
 		}
@@ -212,16 +173,14 @@ func (p *pendingChanges) after(seq uint64) iter.Seq[*pendingChange] {
 
 // change returns a change as callers of the Outbox see it.
 func (p *pendingChanges) change(c *pendingChange) Change {
-	return Change{Seq: c.seq, Key: p.keyOf(c), At: time.Unix(0, c.at), Known: p.began.Add(c.known)}
+	return Change{Seq: c.seq, Key: c.key.unpack(), At: time.Unix(0, c.at),
+		Known: p.began.Add(c.known)}
 }
 
 // drop removes a change. It moves nothing; tidy does.
 func (p *pendingChanges) drop(c *pendingChange) {
-	if c.state == isUnusual {
-		delete(p.unusual, c.seq)
-	}
 	p.acked.release(c.acked)
-	c.state, c.acked = isGap, 0
+	c.isGap, c.acked = true, 0
 	p.gaps++
 }
 
@@ -236,7 +195,7 @@ func (p *pendingChanges) tidy() {
 	for i, page := range pages {
 		pages[i] = nil // so that it may go while others are moved
 		for _, c := range page {
-			if c.state != isGap {
+			if !c.isGap {
 				p.add(c)
 			}
 		}
@@ -287,50 +246,53 @@ func (p *pendingChanges) sort() {
 	}
 }
 
-// countSize is how many changes CountPending looks at before others may use the outbox.
-const countSize = 1000
-
-// CountPending returns how many changes are kept, and how many of them each server has not
-// acknowledged. It looks at all of them, some at a time, so others may change them meanwhile. The
-// counts may not fit together exactly.
-func (o *Outbox) CountPending() (all int, byServer map[string]int) {
-	o.mu.RLock()
-	byServer = make(map[string]int, len(o.servers.byName))
-	for name := range o.servers.byName {
-		byServer[name] = 0
-	}
-	o.mu.RUnlock()
-	for after, more := uint64(0), true; more; {
-		var some int
-		some, after, more = o.countSome(after, byServer)
-		all += some
-	}
-	return all, byServer
-}
-
-// countSome counts some of the changes after a number, and adds to byServer what the servers in it
-// have not acknowledged of them. Changes with the same acknowledgements are counted together.
-func (o *Outbox) countSome(after uint64, byServer map[string]int) (n int, last uint64, more bool) {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	bySet := make(map[uint32]int)
-	for c := range o.pending.after(after) {
-		if more = n == countSize; more {
-			break
+// append appends the changes to b, as outboxState.append says. servers are all, by position.
+func (p *pendingChanges) append(b []byte, servers []*server) []byte {
+	b = binary.AppendUvarint(b, uint64(p.count()))
+	for c := range p.after(0) {
+		b = binary.AppendVarint(binary.AppendUvarint(b, c.seq), c.at)
+		b = binary.AppendUvarint(b, trust.KeyLength)
+		b = base32.StdEncoding.AppendEncode(b, c.key[:])
+		n := uint64(0)
+		for _, s := range servers {
+			if p.hasAcknowledged(c, s) {
+				n++
+			}
 		}
-		bySet[c.acked]++
-		last, n = c.seq, n+1
-	}
-	for name := range byServer {
-		s := o.servers.byName[name]
-		if s == nil {
-			continue // it was forgotten meanwhile
-		}
-		for set, changes := range bySet {
-			if !o.pending.acked.has(set, s.slot) {
-				byServer[name] += changes
+		b = binary.AppendUvarint(b, n)
+		for position, s := range servers {
+			if p.hasAcknowledged(c, s) {
+				b = binary.AppendUvarint(b, uint64(position))
 			}
 		}
 	}
-	return n, last, more
+	return b
+}
+
+// restore takes the changes of a snapshot. The slot of each of its servers is the position there.
+// Earlier programs wrote them in any order.
+func (p *pendingChanges) restore(d *decoder, servers int) {
+	sorted, last := true, uint64(0)
+	for range d.count() {
+		seq, at, name := d.uvarint(), d.varint(), d.text()
+		var acked *big.Int // nil: the empty set
+		for range d.count() {
+			if slot := d.uvarint(); slot < uint64(servers) {
+				acked = cmp.Or(acked, new(big.Int))
+				acked.SetBit(acked, int(slot), 1)
+			}
+		}
+		key, ok := packKey(name)
+		if !ok || seq == 0 || p.of(name) != nil {
+			d.fail()
+			return
+		}
+		if c := p.keep(seq, at, key); acked != nil {
+			c.acked = p.acked.number(acked)
+		}
+		sorted, last = sorted && seq > last, seq
+	}
+	if !sorted {
+		p.sort()
+	}
 }

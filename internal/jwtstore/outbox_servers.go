@@ -17,18 +17,15 @@ const (
 	maxServers = 4096
 )
 
-// outboxServers is the part of an Outbox that knows which nats-servers there are.
-type outboxServers struct{ *outboxCore }
-
 // Servers returns the names of all servers that were registered and not forgotten, sorted.
-func (o outboxServers) Servers() []string {
+func (o *Outbox) Servers() []string {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	return slices.Sorted(maps.Keys(o.servers.byName))
 }
 
 // LastSeen returns when a server was last registered; the zero time if it is not known.
-func (o outboxServers) LastSeen(server string) time.Time {
+func (o *Outbox) LastSeen(server string) time.Time {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	if s := o.servers.byName[server]; s != nil {
@@ -39,7 +36,7 @@ func (o outboxServers) LastSeen(server string) time.Time {
 
 // Register records that the server of this name was seen. A new one lacks every change that is
 // pending. If too many are known for a new one, Register reports false and does nothing.
-func (o outboxServers) Register(server string, at time.Time) bool {
+func (o *Outbox) Register(server string, at time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.servers.byName) >= maxServers && o.servers.byName[server] == nil {
@@ -53,7 +50,7 @@ func (o outboxServers) Register(server string, at time.Time) bool {
 // returns its name. That is the server that has been absent for longest, of those that have never
 // answered an update. If the new one is to be preferred it may also be one that is there, or else
 // any absent one. Displace reports false if there is none.
-func (o outboxServers) Displace(
+func (o *Outbox) Displace(
 	server string, at time.Time, preferred bool,
 ) (forgotten string, ok bool) {
 	o.mu.Lock()
@@ -68,7 +65,7 @@ func (o outboxServers) Displace(
 
 // AddAbsence records that a server was not there for some more time. It returns how long that is
 // together, since it was registered last.
-func (o outboxServers) AddAbsence(server string, more time.Duration) (absent time.Duration) {
+func (o *Outbox) AddAbsence(server string, more time.Duration) (absent time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.servers.byName[server]
@@ -81,14 +78,12 @@ func (o outboxServers) AddAbsence(server string, more time.Duration) (absent tim
 
 // SetAnswered records that the server has answered an update, with whatever. A server that is
 // forgotten has answered none.
-func (o outboxServers) SetAnswered(server string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.learnLocked(event{op: opProve, name: server})
+func (o *Outbox) SetAnswered(server string) {
+	o.learn(event{op: opProve, name: server})
 }
 
 // HasAnswered reports whether SetAnswered was called for the server.
-func (o outboxServers) HasAnswered(server string) bool {
+func (o *Outbox) HasAnswered(server string) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	s := o.servers.byName[server]
@@ -96,10 +91,8 @@ func (o outboxServers) HasAnswered(server string) bool {
 }
 
 // Forget removes a server: nothing is pending for it any more.
-func (o outboxServers) Forget(server string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.learnLocked(event{op: opForget, name: server})
+func (o *Outbox) Forget(server string) {
+	o.learn(event{op: opForget, name: server})
 }
 
 // knownServers are the nats-servers that were registered and not forgotten. Each has a slot which

@@ -19,7 +19,7 @@ type replayed struct {
 	generation uint64
 	mark       uint64 // up to here everything is in its file
 	saves      uint64 // how often the index was saved, at least
-	outbox     *Outbox
+	outbox     *outboxState
 	unflushed  *unflushed
 	changes    uint32 // that were found in the file
 	// damage is what was skipped, for the log. Acknowledged changes may be among it.
@@ -81,7 +81,7 @@ func replay(data []byte) (*replayed, error) {
 	}
 	s := &replayed{
 		generation: generation,
-		outbox:     newOutbox(false, nil),
+		outbox:     newOutboxState(),
 		unflushed:  newUnflushed(),
 	}
 	if !whole && len(data) > 0 {
@@ -192,7 +192,7 @@ func (s *replayed) applyChange(r *record) {
 	}
 	// What the snapshot knows may be acknowledged already, and would be pending once more.
 	if r.seq > s.outbox.last {
-		s.outbox.apply(r)
+		s.outbox.committed(r)
 	}
 }
 

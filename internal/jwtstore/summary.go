@@ -1,7 +1,6 @@
 package jwtstore
 
 import (
-	"encoding/base32"
 	"encoding/binary"
 	"iter"
 	"slices"
@@ -43,9 +42,6 @@ func NewSummary(head trust.Head) Summary {
 	}
 	return s
 }
-
-// looksLikeKey reports whether append can encode a text as a key.
-func looksLikeKey(text string) bool { return len(text) == trust.KeyLength && trust.IsBase32(text) }
 
 // cutName returns a name, or the beginning of a long one, which then ends in "…". It shares no
 // memory with a longer one.
@@ -100,20 +96,6 @@ func (d *decoder) summary() (s Summary) {
 		s.Issuer = d.keys(1)
 	}
 	s.Name, s.Imports = d.text(), int(d.uvarint())
-	s.sources = d.keys(int(d.count()))
+	s.sources = d.keys(min(d.count(), maxSources))
 	return s
-}
-
-// keyBytes is how many bytes a key has in base32: eight characters are five bytes.
-const keyBytes = trust.KeyLength * 5 / 8
-
-// appendKeys appends keys, which follow each other, without a length.
-func appendKeys(b []byte, keys string) []byte {
-	b, _ = base32.StdEncoding.AppendDecode(b, []byte(keys))
-	return b
-}
-
-// keys takes n keys.
-func (d *decoder) keys(n int) string {
-	return base32.StdEncoding.EncodeToString(d.bytes(min(n, maxSources) * keyBytes))
 }
