@@ -230,13 +230,23 @@ func parseArgs(name, args string) sysCall {
 		c.at = number(last)
 	case "fsync", "fdatasync", "syncfs":
 	default:
-		c.path = string(unhex(strs[0][1]))
+		dir := c.path // both names are relative to it; "" if they are not
+		c.path = nameIn(dir, strs[0][1])
 		c.flags = quoted.ReplaceAllString(args, "")
 		if len(strs) > 1 {
-			c.to = string(unhex(strs[1][1]))
+			c.to = nameIn(dir, strs[1][1])
 		}
 	}
 	return c
+}
+
+// nameIn returns the path of a name that a call has, which may be relative to an open directory.
+func nameIn(dir, hexed string) string {
+	name := string(unhex(hexed))
+	if dir == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
 }
 
 func number(text string) int64 {
@@ -276,6 +286,10 @@ func TestWhatAKilledCallDidIsInTheTrace(t *testing.T) {
 		`unlinkat(AT_FDCWD, "/s/other", 0)`:                   true,
 		`renameat(AT_FDCWD, "/s/temp", AT_FDCWD, "/s/moved")`: true,
 		`renameat(AT_FDCWD, "/s/dir", AT_FDCWD, "/s/moved")`:  false,
+		`renameat(3</s>, "temp", 3</s>, "moved")`:             true,
+		`renameat(3</s>, "dir", 3</s>, "moved")`:              false,
+		`unlinkat(3</s>, "file", 0)`:                          false,
+		`unlinkat(3</s>, "other", 0)`:                         true,
 		`pwrite64(3</s/file>, "cd", 2, 2)`:                    true,
 		`pwrite64(3</s/file>, "ef", 2, 4)`:                    false,
 		`pwrite64(3</s/file>, "ef", 2, 9)`:                    false,

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -68,6 +68,7 @@ const defaultLockWait = 10 * time.Second
 type Dir struct {
 	writer               // Put, Delete and Touch
 	directory *directory // the files
+	presence  *presence  // of the directory
 	unflushed *unflushed // what readers see before it is in its file
 	index     *Index
 	outbox    *Outbox
@@ -92,15 +93,6 @@ type Dir struct {
 // by one goroutine. A crash before the flush leaves the journal as it was, and the next start
 // repeats the steps.
 func OpenDir(ctx context.Context, o Options) (*Dir, error) {
-	if o.Warn == nil {
-		o.Warn = func(string, ...any) {}
-	}
-	if o.Gone == nil {
-		o.Gone = func(error) {}
-	}
-	if o.Committed == nil {
-		o.Committed = func(int, time.Duration) {}
-	}
 	// A later change of the working directory must not move the store.
 	root, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -114,32 +106,98 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if err := lock.acquire(ctx, cmp.Or(o.LockWait, defaultLockWait)); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(root, journalDir, journalName)
-	// Damage is no error. A store with a damaged journal serves all that can be read.
-	found, err := readJournal(path)
-	if err != nil {
-		lock.release()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if len(found.damage) > 0 {
-		o.Warn("the journal %s is damaged: %s; everything else in it is used",
-			path, strings.Join(found.damage, ", "))
-	}
-	// It fails only for an index that may be whole and can't be opened: a new one would forget the
-	// floors.
-	d, err := newDir(root, o, lock, found)
+	o = o.withDefaults()
+	d, err := newDir(root, o, lock)
 	if err != nil {
 		lock.release()
 		return nil, err
 	}
+	d.repair(o.Warn)
+	d.running.Go(func() { d.flusher.run(d.life) })
+	d.running.Go(func() { d.presence.watch(d.life) })
+	return d, nil
+}
+
+// withDefaults returns the options with functions that do nothing in the place of nil, but for
+// Newer.
+func (o Options) withDefaults() Options {
+	if o.IssuedAt == nil {
+		o.IssuedAt = func([]byte) (int64, bool) { return 0, false }
+	}
+	if o.Warn == nil {
+		o.Warn = func(string, ...any) {}
+	}
+	if o.Gone == nil {
+		o.Gone = func(error) {}
+	}
+	if o.Committed == nil {
+		o.Committed = func(int, time.Duration) {}
+	}
+	return o
+}
+
+// newDir puts the parts of a store together. Nothing runs yet. Index, outbox and unflushed have
+// what the journal says, and the files are not looked at.
+//
+// root is absolute. lock is held if the directory can be written to; after an error it is still the
+// caller's. The store owns the index file after that, which only Close lets go.
+func newDir(root string, o Options, lock *dirLock) (*Dir, error) {
+	dir := filepath.Join(root, journalDir)
+	found, err := openJournal(filepath.Join(dir, journalName), o.Warn)
+	if err != nil {
+		return nil, err
+	}
+	// Index, outbox and flusher share wake: each of the first two may have something for the third.
+	// Its capacity of 1 is enough, since one flush takes everything.
+	wake := make(chan struct{}, 1)
+	// It fails only for an index that may be whole and can't be opened: a new one would forget the
+	// floors. No later step can fail, so that nothing has to be undone.
+	index, stateDirs, err := openMovedIndex(dir, o, found.saves, wake)
+	if err != nil {
+		return nil, err
+	}
+	// The journal may be gone after a clean stop, and the index still has the last number. A number
+	// must never be given twice, because stamps and marks are compared by it.
+	found.outbox.last = max(found.outbox.last, index.live.seq)
+	d := &Dir{
+		directory: newDirectory(root, o, index),
+		unflushed: found.unflushed,
+		index:     index,
+		outbox:    newOutbox(found.outbox, o.Announce, wake),
+	}
+	d.presence = newPresence(root, o, d.directory, index, d.unflushed)
+	d.journal = &journal{
+		dir:        dir,
+		presence:   d.presence,
+		lock:       lock,
+		outbox:     d.outbox,
+		unflushed:  d.unflushed,
+		index:      index,
+		committed:  o.Committed,
+		stateDirs:  stateDirs,
+		token:      make(chan struct{}, 1),
+		generation: found.generation,
+	}
+	d.flusher = newFlusher(d, wake, o.Warn)
+	d.writer.store = changes{d}
+	// life ends with Close, and not with the context of OpenDir: that one only bounds the wait for
+	// the lock.
+	d.life, d.end = context.WithCancel(context.Background())
+	d.close = sync.OnceValue(d.shut)
+	return d, nil
+}
+
+// repair brings directory, index and journal together after a crash, or after files were changed
+// by hand. It is called before anything else.
+func (d *Dir) repair(warn func(format string, args ...any)) {
 	// Without the lock the directory can't be written to, or its disk is full. Another process may
 	// have made what is there.
-	if lock.owned() {
+	if d.journal.lock.owned() {
 		d.flusher.removeTemps()
 	}
 	d.directory.findDoubles()
-	if left, err := d.directory.settleDoubles(lock.ensure); err != nil {
-		o.Warn("%s can't be removed, what is newer is served: %s",
+	if left, err := d.directory.settleDoubles(d.journal.lock.ensure); err != nil {
+		warn("%s can't be removed, what is newer is served: %s",
 			logging.Count(left, "older file", "older files"), err)
 	}
 	// Index, outbox and unflushed agree with the journal from here on.
@@ -157,144 +215,6 @@ func OpenDir(ctx context.Context, o Options) (*Dir, error) {
 	if len(superseded) > 0 && d.index.saver.save() == nil {
 		d.journal.recordFlushed(superseded)
 	}
-	d.running.Go(func() { d.flusher.run(d.life) })
-	d.running.Go(func() { d.directory.presence.watch(d.life) })
-	return d, nil
-}
-
-// newDir puts the parts of a store together. Nothing runs yet. Index, outbox and unflushed have
-// what the journal says, and the files are not looked at.
-//
-// root is absolute. lock is held if the directory can be written to; after an error it is still the
-// caller's. found becomes a part of the store. It owns the index file after that, which only Close
-// lets go.
-func newDir(root string, o Options, lock *dirLock, found *replayed) (*Dir, error) {
-	d := &Dir{
-		directory: newDirectory(root, o.Shard),
-		unflushed: found.unflushed,
-	}
-	// Index, outbox and flusher share wake: each of the first two may have something for the third.
-	// Its capacity of 1 is enough, since one flush takes everything.
-	wake := make(chan struct{}, 1)
-	dir := filepath.Join(root, journalDir)
-	// It is the only step that can fail, so that nothing has to be undone after it.
-	index, stateDirs, err := openMovedIndex(dir, o, found.saves, wake)
-	if err != nil {
-		return nil, err
-	}
-	d.index = index
-	d.directory.presence = d.newPresence(root, o)
-	// The journal may be gone after a clean stop, and the index still has the last number. A number
-	// must never be given twice, because stamps and marks are compared by it.
-	found.outbox.last = max(found.outbox.last, d.index.live.seq)
-	d.outbox = newOutbox(found.outbox, o.Announce, wake)
-	d.journal = &journal{
-		dir:        dir,
-		presence:   d.directory.presence,
-		lock:       lock,
-		outbox:     d.outbox,
-		unflushed:  d.unflushed,
-		index:      d.index,
-		committed:  o.Committed,
-		stateDirs:  stateDirs,
-		token:      make(chan struct{}, 1),
-		generation: found.generation,
-	}
-	d.flusher = &flusher{
-		directory: d.directory,
-		journal:   d.journal,
-		unflushed: d.unflushed,
-		index:     d.index,
-		warn:      o.Warn,
-		wake:      wake,
-		flushNow:  make(chan struct{}, 1),
-		cleared:   map[string]bool{},
-	}
-	// These functions need the index or come from the caller, so the directory gets them last.
-	d.directory.newer, d.directory.issuedAt = o.Newer, o.IssuedAt
-	d.directory.known = func(key string) Hash { return d.index.Get(key).Hash }
-	d.writer.store = changes{d}
-	// life ends with Close, and not with the context of OpenDir: that one only bounds the wait for
-	// the lock.
-	d.life, d.end = context.WithCancel(context.Background())
-	d.close = sync.OnceValue(d.shut)
-	return d, nil
-}
-
-// newPresence watches the directory at a path. One whose index is elsewhere may have been unmounted
-// before the start. p.info stays nil with a StateDir. The first check then compares the directory
-// with the index before it is taken for the store.
-func (d *Dir) newPresence(path string, o Options) *presence {
-	p := &presence{path: path, judgement: d.checkCopy}
-	p.report = func(fault error) {
-		d.directory.watch.forget()
-		o.Gone(fault)
-	}
-	// A copy may have other files: the caller has to look at all of them again, see Index.Lost.
-	p.replaced = func() {
-		d.directory.watch.forget()
-		d.index.recheck()
-		d.directory.findDoubles()
-	}
-	if o.StateDir == "" {
-		p.info, _ = os.Stat(path)
-	}
-	return p
-}
-
-// replay makes what a crash left in the journal part of the index. It compares as every other way
-// in does, with the index and with the files: the journal may be an earlier one that was restored.
-// Sequence numbers say nothing, since they may have begun anew. An older version comes after a
-// newer one only if it was allowed to follow that one. A newer file that was put there since is
-// neither overwritten nor removed.
-//
-// superseded are the Puts in whose place a newer file is. It is called before any Put.
-//
-// The records come in the order of their numbers, and an account may have two: a tombstone and a
-// later Put. Each is compared with what the index had before the first of them. Otherwise the
-// second would be compared with the first, and not with what came from elsewhere. Nothing is
-// written to the index file here: the flush saves it.
-func (d *Dir) replay() (superseded []*record) {
-	before := make(map[string]Version) // what the index had of each account
-	for _, r := range d.unflushed.all() {
-		known, ok := before[r.key]
-		if !ok {
-			known = d.index.Get(r.key)
-			before[r.key] = known
-		}
-		if known.supersedes(r) || d.isBarred(r, known) {
-			// The change is not served any more, but for the tombstone of a Delete. The journal
-			// still has it, so the next start decides again after a crash.
-			d.unflushed.leave(r)
-			continue
-		}
-		// The index may know a higher number from before the journal was restored, and commit would
-		// take the record for an earlier change.
-		d.index.forgetSeq(r.key)
-		r.floor = d.index.Get(r.key).Floor
-		d.index.commit(r)
-		// The file must be durable before the record counts as superseded: a power cut could take
-		// both otherwise.
-		if newer := d.flusher.newerFile(r); newer != "" && makeDurable(newer) == nil {
-			d.flusher.supersede(r, newer)
-			if r.kind == kindPut {
-				superseded = append(superseded, r)
-			}
-		}
-	}
-	return superseded
-}
-
-// isBarred reports whether a tombstone in the directory bars a Put of the journal. The owner of
-// another directory may have brought back what was deleted. A tombstone that can't be read bars
-// nothing, so the Put is served then.
-func (d *Dir) isBarred(r *record, known Version) bool {
-	isBroughtBack := known.Floor != Floor{} && r.mayFollow(known.Floor.Hash)
-	if r.kind != kindPut || d.directory.newer == nil || isBroughtBack {
-		return false
-	}
-	tombstone, err := d.directory.tombstone(d.directory.readers, r.key)
-	return err == nil && tombstone != nil && !d.directory.newer(r.key, r.body, tombstone)
 }
 
 // Outbox returns the outbox of this store.
@@ -319,7 +239,20 @@ func (d *Dir) load(l limits, key string, known Stamp) (jwt []byte, now Stamp, er
 	if r := d.unflushed.last(key); r != nil {
 		return r.load(known)
 	}
-	return d.directory.load(l, key, known)
+	jwt, now, err = d.directory.load(l, key, known)
+	if jwt != nil || errors.Is(err, fs.ErrNotExist) {
+		if absent := d.absent(l); absent != nil {
+			return nil, Stamp{}, absent
+		}
+	}
+	return jwt, now, err
+}
+
+// absent returns an error if the directory is not there: what was found, or not, is not what is
+// stored. The error is not fs.ErrNotExist.
+func (d *Dir) absent(l limits) error {
+	defer l.stats.take()()
+	return d.presence.check()
 }
 
 // Changes returns a number that is another one after each change of what is stored for key: by Put
@@ -346,7 +279,16 @@ func (d *Dir) tombstone(l limits, key string) ([]byte, error) {
 	if kept := d.unflushed.tombstone(key); kept != nil {
 		return kept, nil
 	}
-	return d.directory.tombstone(l, key)
+	return d.fileTombstone(l, key)
+}
+
+// fileTombstone is tombstone for one that has a file.
+func (d *Dir) fileTombstone(l limits, key string) ([]byte, error) {
+	kept, err := d.directory.tombstone(l, key)
+	if err == nil {
+		err = d.absent(l)
+	}
+	return kept, err
 }
 
 // changes is the store as a Put, Delete or Touch uses it: they do not wait for readers. Readers

@@ -1,7 +1,6 @@
 package jwtstore
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,7 +74,7 @@ func (l limits) readFile(path string, known Stamp) (content []byte, now Stamp, e
 // take their new place when they are written. Of an account that has a file in each, see double.
 type directory struct {
 	root      string // ends in a separator
-	presence  *presence
+	index     *Index // which of two files it knows counts, if neither is newer
 	watch     *watch
 	preferred layout
 	other     layout
@@ -84,18 +83,20 @@ type directory struct {
 	lists     slots                              // for the names in a directory
 	newer     func(key string, a, b []byte) bool // see Options
 	issuedAt  func(jwt []byte) (int64, bool)     // see Options
-	known     func(key string) Hash              // what the index has of an account
 	doubles   doubles
 }
 
-// newDirectory returns the files below root, which are written as sharded says.
-func newDirectory(root string, sharded bool) *directory {
+// newDirectory returns the files below a directory.
+func newDirectory(root string, o Options, index *Index) *directory {
 	root = filepath.Clean(root) + string(filepath.Separator)
 	d := &directory{
 		root:      root,
+		index:     index,
 		watch:     newWatch(root),
-		preferred: layout{sharded: sharded},
-		other:     layout{sharded: !sharded},
+		preferred: layout{sharded: o.Shard},
+		other:     layout{sharded: !o.Shard},
+		newer:     o.Newer,
+		issuedAt:  o.IssuedAt,
 		readers:   newLimits(),
 		writers:   newLimits(),
 		lists:     make(slots, maxOpenFiles),
@@ -128,9 +129,6 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 			path = place.path(d.root, key)
 		}
 		jwt, now, err = l.readFile(path, known)
-		if err == nil && jwt != nil {
-			err = d.absent(l) // it is not that of another directory at the path
-		}
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return jwt, now, err
 		}
@@ -139,14 +137,7 @@ func (d *directory) load(l limits, key string, known Stamp) (jwt []byte, now Sta
 	if isInFile(preferred, err) {
 		return nil, Stamp{}, &fs.PathError{Op: "load", Path: preferred, Err: syscall.ENOTDIR}
 	}
-	return nil, Stamp{}, cmp.Or(d.absent(l), unknown(key))
-}
-
-// absent returns an error if the directory itself is not there: then it is not known what is
-// stored. The error is not fs.ErrNotExist.
-func (d *directory) absent(l limits) error {
-	defer l.stats.take()()
-	return d.presence.check()
+	return nil, Stamp{}, unknown(key)
 }
 
 // has reports whether an account has a file in an open directory.
@@ -187,18 +178,12 @@ func (d *directory) tombstone(l limits, key string) (kept []byte, err error) {
 	for _, place := range looks {
 		path := place.tombstone(d.root, key)
 		content, _, err := l.readFile(path, Stamp{})
-		if err == nil {
-			err = d.absent(l)
-		}
 		switch {
 		case err == nil:
 			kept = content
 		case !errors.Is(err, fs.ErrNotExist), place == d.preferred && isInFile(path, err):
 			return nil, fmt.Errorf("the tombstone can't be read: %w", err)
 		}
-	}
-	if kept == nil {
-		return nil, d.absent(l)
 	}
 	return kept, nil
 }

@@ -167,13 +167,13 @@ func (d *directory) settle(x double, mayWrite error) error {
 // preferred one. If neither is, of two JWTs of one second for instance, the one that the index
 // knows counts.
 func (d *directory) isNewer(key string, inOther, inPreferred []byte) bool {
-	if d.newer == nil || bytes.Equal(inOther, inPreferred) {
+	switch {
+	case d.newer == nil, bytes.Equal(inOther, inPreferred):
 		return false
-	}
-	if d.newer(key, inOther, inPreferred) {
+	case d.newer(key, inOther, inPreferred):
 		return true
 	}
-	return hashOf(inOther) == d.known(key) && !d.newer(key, inPreferred, inOther)
+	return hashOf(inOther) == d.index.Get(key).Hash && !d.newer(key, inPreferred, inOther)
 }
 
 // removeOlder removes a file once the newer one is durable. newer is the path of the one that

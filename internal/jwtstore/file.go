@@ -173,6 +173,15 @@ func removeFile(path string) error {
 	return err
 }
 
+// removeIfThere sees to it that there is no file of this name in an open directory.
+func removeIfThere(dir *os.File, name string) error {
+	err := absentOrIrregular(removeIn(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // openFile opens a file of the store's own. If something else is in its place, a FIFO or a device
 // for instance, the error says so: the open never waits for a process at its other end.
 func openFile(path string, flags int) (*os.File, error) {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -21,13 +20,8 @@ type flushStep struct {
 	target string    // path of the file
 	temp   string    // path of the temp file
 	state  fileState // of the temp file, once it is written
-	before fileState // of the target before that
-	now    fileState // of the target at the end
-	// removed is the path of the JWT that a Delete has removed, and jwt its state before that.
-	removed string
-	jwt     fileState
-	other   string // the directory of the other layout that is to be synced, "" for none
-	err     error  // why it failed
+	other  string    // the directory of the other layout that is to be synced, "" for none
+	err    error     // why it failed
 }
 
 // flushBatch flushes some changes. The error is that of the first one that can't be flushed. One
@@ -37,12 +31,14 @@ type flushStep struct {
 // places that are newer than the mark. The journal still has all changes of the batch, and the next
 // start writes them once more. An error before the first temp file is for the whole batch. Later
 // ones are for single changes, unless they are about a sync.
+//
+// Files are renamed and removed in the directory that was opened, whatever is at its path meanwhile.
 func (f *flusher) flushBatch(batch []*record) (fault error) {
 	if err := f.journal.prepare(); err != nil {
 		return err
 	}
-	place := f.directory.presence.place()
-	dir, err := f.directory.presence.open()
+	place := f.presence.place()
+	dir, err := f.presence.open()
 	if err != nil {
 		return err
 	}
@@ -56,15 +52,10 @@ func (f *flusher) flushBatch(batch []*record) (fault error) {
 	}
 	f.syncDirectories(sync, steps)
 	f.recordCleared(steps)
-	for i := range steps {
-		if s := &steps[i]; s.err == nil && f.isElsewhere(dir, s) {
-			s.err = errElsewhere
-		}
-	}
-	if err := f.directory.presence.checkPlace(place); err != nil {
+	if err := f.presence.checkPlace(place); err != nil {
 		failAll(steps, err) // the files may be in another directory
 	}
-	return f.finish(steps)
+	return f.finish(dir, steps)
 }
 
 // steps returns the steps of a batch, which have not begun.
@@ -83,7 +74,7 @@ func (f *flusher) steps(batch []*record) []flushStep {
 // change counts as flushed only when the index knows its file. The index is saved before the
 // journal gets the mark. In the other order a crash between them would leave floors that neither
 // has.
-func (f *flusher) finish(steps []flushStep) (fault error) {
+func (f *flusher) finish(dir *os.File, steps []flushStep) (fault error) {
 	var done []*record
 	for i := range steps {
 		s := &steps[i]
@@ -93,7 +84,7 @@ func (f *flusher) finish(steps []flushStep) (fault error) {
 			continue
 		}
 		done = append(done, s.record)
-		f.index.flushed(s.record, s.stamp())
+		f.index.flushed(s.record, f.stamp(dir, s))
 	}
 	if len(done) == 0 {
 		return fault
@@ -128,25 +119,20 @@ func (f *flusher) makeShards(steps []flushStep) {
 // place moves the file of a step to its place, and removes what the account has in the other
 // layout.
 func (f *flusher) place(dir *os.File, s *flushStep) {
-	s.before = f.stateIn(dir, s.target)
-	if s.kind == kindDelete {
-		s.jwt = f.stateIn(dir, f.directory.preferred.path(f.directory.root, s.key))
-	}
-	if s.err = f.placeFile(s); s.err == nil {
-		s.err = f.removeOther(s)
+	if s.err = f.placeFile(dir, s); s.err == nil {
+		s.err = f.removeOther(dir, s)
 	}
 }
 
 // placeFile renames the temp file to its place. Of a Delete it removes the JWT then. If a newer
 // JWT has been put into the directory, that stays, whether the temp file could be written or not.
-func (f *flusher) placeFile(s *flushStep) error {
+func (f *flusher) placeFile(dir *os.File, s *flushStep) error {
 	kept, err := f.keepNewer(s.record)
 	if err = cmp.Or(err, s.err); kept && s.kind == kindPut {
-		s.state = fileState{} // nothing was written
 		return removeFile(s.temp)
 	}
 	if err == nil {
-		err = f.moveToPlace(s)
+		err = f.moveToPlace(dir, s)
 	}
 	switch {
 	case err != nil:
@@ -156,66 +142,39 @@ func (f *flusher) placeFile(s *flushStep) error {
 	case f.unflushed.last(s.key) != s.record: // the file is that of a later Put, or is kept
 		return nil
 	}
-	root := f.directory.root
-	jwt, other := f.directory.preferred.path(root, s.key), f.directory.other.path(root, s.key)
-	delete(f.cleared, filepath.Dir(other)) // removeOther has it synced
-	s.removed = jwt
-	return errors.Join(removeFile(jwt), removeFile(other))
+	jwt, other := f.directory.preferred.path("", s.key), f.directory.other.path("", s.key)
+	delete(f.cleared, filepath.Dir(f.directory.root+other)) // removeOther has it synced
+	return errors.Join(removeIfThere(dir, jwt), removeIfThere(dir, other))
 }
 
 // removeOther removes the file of the other layout. If there is none, an earlier process may have
 // removed it without a sync. A directory in its place is no file of the account.
-func (f *flusher) removeOther(s *flushStep) error {
+func (f *flusher) removeOther(dir *os.File, s *flushStep) error {
 	path := f.directory.file(f.directory.other, s.record)
-	dir := filepath.Dir(path)
-	switch err := absentOrIrregular(syscall.Unlink(path)); {
+	shard := filepath.Dir(path)
+	switch err := absentOrIrregular(removeIn(dir, f.nameIn(path))); {
 	case err == nil:
-		delete(f.cleared, dir)
-		s.other = dir
+		delete(f.cleared, shard)
+		s.other = shard
 	case !errors.Is(err, fs.ErrNotExist) && notDir(path) == nil:
 		return fmt.Errorf("the older file %s can't be removed: %w", path, err)
-	case !f.cleared[dir] && isDir(dir) == nil:
-		s.other = dir
+	case !f.cleared[shard] && isDir(shard) == nil:
+		s.other = shard
 	}
 	return nil
 }
 
-// stateIn returns the state of a file of the store, found in the open directory; zero if there is
-// none.
-func (f *flusher) stateIn(dir *os.File, path string) fileState {
-	state, _ := statIn(dir, strings.TrimPrefix(path, f.directory.root))
-	return state
-}
+// nameIn returns the name of a file of the store in the open directory.
+func (f *flusher) nameIn(path string) string { return strings.TrimPrefix(path, f.directory.root) }
 
-// isElsewhere reports whether what a step has written or removed is as it was before in the open
-// directory. A file that was put there by hand in the meantime is neither. That is so if the
-// directory was replaced by another one during the batch.
-func (f *flusher) isElsewhere(dir *os.File, s *flushStep) bool {
-	s.now = f.stateIn(dir, s.target)
-	if s.state == (fileState{}) {
-		return false // nothing was written
-	}
-	if s.removed != "" && s.jwt.regular && f.stateIn(dir, s.removed) == s.jwt {
-		return true
-	}
-	return !s.isWritten() && s.now == s.before
-}
-
-// isWritten reports whether the target is the file which the step has written. A rename may have
-// changed the ctime.
-func (s *flushStep) isWritten() bool {
-	written := s.state
-	written.ctime = s.now.ctime
-	return s.now == written
-}
-
-// stamp returns the stamp of the file in its place. If another file has been put there since, the
-// index looks again.
-func (s *flushStep) stamp() Stamp {
-	if !s.isWritten() {
+// stamp returns the stamp of the file of a step in its place. If another file has been put there
+// since, the index looks again. A rename may have changed the ctime.
+func (f *flusher) stamp(dir *os.File, s *flushStep) Stamp {
+	now, _ := statIn(dir, f.nameIn(s.target))
+	if s.state.ctime = now.ctime; now != s.state {
 		return hotStamp()
 	}
-	return s.now.coldStamp()
+	return now.coldStamp()
 }
 
 // syncDirectories makes the names in the directories of a batch durable, and those of the shards. A

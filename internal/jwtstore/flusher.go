@@ -56,7 +56,8 @@ const (
 // is the standing fault until all changes can be flushed.
 type flusher struct {
 	directory *directory
-	journal   *journal // is told what is flushed; its directory has the temp files
+	presence  *presence // of the directory
+	journal   *journal  // is told what is flushed; its directory has the temp files
 	unflushed *unflushed
 	index     *Index
 	warn      func(format string, args ...any) // see Options
@@ -74,6 +75,22 @@ type flusher struct {
 	cleared map[string]bool
 	temps   int    // temp files so far: what a failure has left is never taken for a later one
 	warned  string // the cause that was warned of last, "" since all is well
+}
+
+// newFlusher returns the flusher of a store that has all other parts. wake is signalled by these
+// too.
+func newFlusher(d *Dir, wake chan struct{}, warn func(format string, args ...any)) *flusher {
+	return &flusher{
+		directory: d.directory,
+		presence:  d.presence,
+		journal:   d.journal,
+		unflushed: d.unflushed,
+		index:     d.index,
+		warn:      warn,
+		wake:      wake,
+		flushNow:  make(chan struct{}, 1),
+		cleared:   map[string]bool{},
+	}
 }
 
 // run flushes what is unflushed until ctx ends. What is left then is for Close. A failed flush is
@@ -154,7 +171,7 @@ func (f *flusher) flushSoon() {
 func (f *flusher) flush(isBusy func() bool) (fault, unsaved error) {
 	f.flushing.Lock()
 	defer f.flushing.Unlock()
-	if fault = f.directory.presence.check(); fault == nil {
+	if fault = f.presence.check(); fault == nil {
 		for batch := range slices.Chunk(f.changes(), batchSize) {
 			fault = cmp.Or(fault, f.flushBatch(batch))
 			if isBusy != nil && isBusy() {

@@ -1,6 +1,10 @@
 package jwtstore
 
-import "errors"
+import (
+	"errors"
+	"os"
+	"syscall"
+)
 
 // A file may be put into the directory by hand after a change of its account was committed, and
 // before the change is flushed: while the disk is full for instance, or after a crash. What is
@@ -52,15 +56,18 @@ func (f *flusher) supersede(r *record, newer string) {
 
 // moveToPlace moves the temp file of a step to its place. A tombstone that was put there since, and
 // is newer, stays.
-func (f *flusher) moveToPlace(s *flushStep) error {
+func (f *flusher) moveToPlace(dir *os.File, s *flushStep) error {
 	newer := ""
 	if s.kind == kindDelete && f.directory.newer != nil {
 		newer = f.newerTombstone(s.record)
 	}
 	if newer == "" {
-		return move(s.temp, s.target)
+		err := renameIn(dir, f.nameIn(s.temp), f.nameIn(s.target))
+		if errors.Is(err, syscall.EXDEV) { // the shard is a link
+			err = move(s.temp, s.target)
+		}
+		return err
 	}
-	s.state = fileState{} // nothing is written
 	return errors.Join(moveDurable(newer, s.target), removeFile(s.temp))
 }
 

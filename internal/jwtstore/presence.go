@@ -21,13 +21,11 @@ const presenceInterval = time.Second
 // empty it is. A copy of the store is one, unless it is an older one: it may be what was there
 // before the file system was mounted.
 type presence struct {
-	path string
-	// judgement returns why an open directory is no copy of the store, nil if it is one. It is at
-	// the path too. seen is whether this process has seen the store itself.
-	judgement func(dir *os.File, seen bool) error
-	// replaced is called when a copy has taken the directory's place.
-	replaced func()
-	report   func(fault error) // see Options.Gone
+	path      string
+	directory *directory
+	index     *Index
+	unflushed *unflushed
+	gone      func(fault error) // see Options
 
 	judging sync.Mutex // held while another directory is looked at; guards refused
 	refused refusal
@@ -42,6 +40,18 @@ type refusal struct {
 	info  fs.FileInfo // nil: there was none
 	err   error
 	until time.Time // it is looked at again: to look takes half of the time at most
+}
+
+// newPresence watches the directory of a store at a path. One whose index is elsewhere may have
+// been unmounted before the start: it is compared with the index before it is taken for the store.
+func newPresence(
+	path string, o Options, d *directory, index *Index, unflushed *unflushed,
+) *presence {
+	p := &presence{path: path, directory: d, index: index, unflushed: unflushed, gone: o.Gone}
+	if o.StateDir == "" {
+		p.info, _ = os.Stat(path)
+	}
+	return p
 }
 
 // check returns nil if the directory is there, or a copy of it. The error is ErrDirectory.
@@ -79,7 +89,7 @@ func (p *presence) judge(info fs.FileInfo) error {
 		return err
 	}
 	defer dir.Close()
-	if err := p.judgement(dir, p.place() != nil); err != nil {
+	if err := p.checkCopy(dir, p.place() != nil); err != nil {
 		err = fmt.Errorf("%w: another directory is at %s, %w", ErrDirectory, p.path, err)
 		p.refused = refusal{info, err, time.Now().Add(time.Since(began))}
 		return err
@@ -90,7 +100,10 @@ func (p *presence) judge(info fs.FileInfo) error {
 	p.mu.Lock()
 	p.info = info
 	p.mu.Unlock()
-	p.replaced()
+	// A copy may have other files: the caller has to look at all of them again, see Index.Lost.
+	p.directory.watch.forget()
+	p.index.recheck()
+	p.directory.findDoubles()
 	return nil
 }
 
@@ -101,7 +114,8 @@ func (p *presence) record(fault error) {
 	p.fault = fault
 	p.mu.Unlock()
 	if isNew {
-		p.report(fault)
+		p.directory.watch.forget()
+		p.gone(fault)
 	}
 }
 
@@ -170,15 +184,15 @@ var errFewAccounts = errors.New("which has few or none of the accounts")
 // that the index knows: of the first ones, whose keys are as random as any, at least half. A backup
 // may be older than the youngest accounts. What had no file yet when it was made is in its journal.
 //
-// If the store itself was seen, none of the files may be older than what the index knows. People
-// who restore a backup can restart the server. An unmounted file system leaves what was there
-// before it.
-func (d *Dir) checkCopy(dir *os.File, seen bool) error {
+// seen says whether this process has seen the store itself. If it has, none of the files may be
+// older than what the index knows. People who restore a backup can restart the server. An unmounted
+// file system leaves what was there before it.
+func (p *presence) checkCopy(dir *os.File, seen bool) error {
 	known, found := 0, 0
 	_, noJournal := statIn(dir, filepath.Join(journalDir, journalName))
-	for key := range d.index.All() {
+	for key := range p.index.All() {
 		known++
-		if d.directory.has(dir, key) || noJournal == nil && d.unflushed.last(key) != nil {
+		if p.directory.has(dir, key) || noJournal == nil && p.unflushed.last(key) != nil {
 			found++
 		}
 		if known == copySample {
@@ -188,11 +202,11 @@ func (d *Dir) checkCopy(dir *os.File, seen bool) error {
 	if 2*found < known {
 		return errFewAccounts
 	}
-	if !seen || d.directory.issuedAt == nil {
+	if !seen {
 		return nil
 	}
-	for key, v := range d.index.each("") {
-		if d.unflushed.last(key) == nil && d.directory.hasOlder(key, v) {
+	for key, v := range p.index.Known() {
+		if p.unflushed.last(key) == nil && p.directory.hasOlder(key, v) {
 			return fmt.Errorf("which has an older JWT of %s: "+
 				"restart the server to serve what is there", key)
 		}

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // replayed is what a journal file says. It is what OpenDir begins with. Without a journal all of it
@@ -51,6 +52,20 @@ func readJournal(path string) (*replayed, error) {
 		s.damage = append(s.damage, "it is empty")
 	}
 	return s, err
+}
+
+// openJournal is readJournal for the store itself. Damage is no error: a store with a damaged
+// journal serves all that can be read.
+func openJournal(path string, warn func(format string, args ...any)) (*replayed, error) {
+	found, err := readJournal(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(found.damage) > 0 {
+		warn("the journal %s is damaged: %s; everything else in it is used",
+			path, strings.Join(found.damage, ", "))
+	}
+	return found, nil
 }
 
 // readAll reads a file, in room that has its size at once. The journal of a million pending changes
@@ -207,6 +222,61 @@ func (s *replayed) restore(body []byte) {
 		return
 	}
 	s.mark, s.outbox = mark, outbox
+}
+
+// replay makes what a crash left in the journal part of the index. It compares as every other way
+// in does, with the index and with the files: the journal may be an earlier one that was restored.
+// Sequence numbers say nothing, since they may have begun anew. An older version comes after a
+// newer one only if it was allowed to follow that one. A newer file that was put there since is
+// neither overwritten nor removed.
+//
+// superseded are the Puts in whose place a newer file is. It is called before any Put.
+//
+// The records come in the order of their numbers, and an account may have two: a tombstone and a
+// later Put. Each is compared with what the index had before the first of them. Otherwise the
+// second would be compared with the first, and not with what came from elsewhere. Nothing is
+// written to the index file here: the flush saves it.
+func (d *Dir) replay() (superseded []*record) {
+	before := make(map[string]Version) // what the index had of each account
+	for _, r := range d.unflushed.all() {
+		known, ok := before[r.key]
+		if !ok {
+			known = d.index.Get(r.key)
+			before[r.key] = known
+		}
+		if known.supersedes(r) || d.isBarred(r, known) {
+			// The change is not served any more, but for the tombstone of a Delete. The journal
+			// still has it, so the next start decides again after a crash.
+			d.unflushed.leave(r)
+			continue
+		}
+		// The index may know a higher number from before the journal was restored, and commit would
+		// take the record for an earlier change.
+		d.index.forgetSeq(r.key)
+		r.floor = d.index.Get(r.key).Floor
+		d.index.commit(r)
+		// The file must be durable before the record counts as superseded: a power cut could take
+		// both otherwise.
+		if newer := d.flusher.newerFile(r); newer != "" && makeDurable(newer) == nil {
+			d.flusher.supersede(r, newer)
+			if r.kind == kindPut {
+				superseded = append(superseded, r)
+			}
+		}
+	}
+	return superseded
+}
+
+// isBarred reports whether a tombstone in the directory bars a Put of the journal. The owner of
+// another directory may have brought back what was deleted. A tombstone that can't be read bars
+// nothing, so the Put is served then.
+func (d *Dir) isBarred(r *record, known Version) bool {
+	isBroughtBack := known.Floor != Floor{} && r.mayFollow(known.Floor.Hash)
+	if r.kind != kindPut || d.directory.newer == nil || isBroughtBack {
+		return false
+	}
+	tombstone, err := d.fileTombstone(d.directory.readers, r.key)
+	return err == nil && tombstone != nil && !d.directory.newer(r.key, r.body, tombstone)
 }
 
 // Journaled returns the changes of the store in dir that are in its journal only, by the name of

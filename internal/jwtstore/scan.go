@@ -83,8 +83,8 @@ func (d *Dir) Scan(ctx context.Context, o Scan) error {
 	d.directory.watch.forget() // GETs look once more at what no event has told of
 	// The place is compared at the end: files of a directory that came meanwhile say nothing of the
 	// stamps.
-	place := d.directory.presence.place()
-	absent := d.directory.presence.check()
+	place := d.presence.place()
+	absent := d.presence.check()
 	if absent == nil {
 		absent = s.statDirs()
 	}
@@ -93,7 +93,7 @@ func (d *Dir) Scan(ctx context.Context, o Scan) error {
 		s.compare(ctx)
 		s.list(ctx)
 		_ = s.looks.Wait() // the functions return no error
-		absent = d.directory.presence.checkPlace(place)
+		absent = d.presence.checkPlace(place)
 	}
 	switch {
 	// Nothing is recorded then. What Look has found is true all the same.

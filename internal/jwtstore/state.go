@@ -43,7 +43,7 @@ const trialBytes = 64 << 10
 // last commit has failed it tries to write, since there may be no other commit before it is said to
 // work.
 func (d *Dir) Check() error {
-	if err := d.directory.presence.check(); err != nil {
+	if err := d.presence.check(); err != nil {
 		return err
 	}
 	for _, dir := range []string{d.directory.root, d.journal.dir} {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // openFlags are none: there is no FIFO that an open would wait for.
@@ -19,6 +20,16 @@ func statFile(path string) (fileState, error) { return stateOf(os.Stat(path)) }
 // statIn is statFile for a file in a directory. What is at the directory's path now counts.
 func statIn(dir *os.File, name string) (fileState, error) {
 	return statFile(filepath.Join(dir.Name(), name))
+}
+
+// renameIn renames a file in a directory. What is at that one's path now counts.
+func renameIn(dir *os.File, from, to string) error {
+	return os.Rename(filepath.Join(dir.Name(), from), filepath.Join(dir.Name(), to))
+}
+
+// removeIn removes a file in a directory. What is at that one's path now counts.
+func removeIn(dir *os.File, name string) error {
+	return syscall.Unlink(filepath.Join(dir.Name(), name))
 }
 
 // statOpen is statFile for an open file.

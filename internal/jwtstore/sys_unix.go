@@ -47,6 +47,22 @@ func statIn(dir *os.File, name string) (fileState, error) {
 	return stateOf(&st), nil
 }
 
+// renameIn renames a file in an open directory, whatever is at that one's path now.
+func renameIn(dir *os.File, from, to string) error {
+	if err := unix.Renameat(int(dir.Fd()), from, int(dir.Fd()), to); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// removeIn removes a file in an open directory, whatever is at that one's path now.
+func removeIn(dir *os.File, name string) error {
+	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
+		return &fs.PathError{Op: "remove", Path: name, Err: err}
+	}
+	return nil
+}
+
 // statOpen is statFile for an open file.
 func statOpen(f *os.File) (fileState, error) {
 	var st unix.Stat_t
