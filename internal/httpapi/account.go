@@ -39,7 +39,14 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 	case f.set("delivery"):
 		return a.sendDelivery(w, r, account, f)
 	}
-	a.Metrics.Served(key, account.Expires)
+	return a.answerAccount(w, r, account, f)
+}
+
+// answerAccount sends the JWT that was asked for, unless the client has it or does not want it.
+func (a *API) answerAccount(
+	w http.ResponseWriter, r *http.Request, account *accounts.Account, f flags,
+) error {
+	a.Metrics.Served(account.Key, account.Expires)
 	switch {
 	// A JWT without an end never expires.
 	case f.set("check") && account.Expires > 0 && account.Expires <= a.Now().Unix():
@@ -50,14 +57,15 @@ func (a *API) getAccount(w http.ResponseWriter, r *http.Request, key string) err
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	case f.set("notify"):
-		a.log.trace(r, "trying to send notification for - ", key)
+		a.log.trace(r, "trying to send notification for - ", account.Key)
 		// The request counts even if the client has left.
-		if err := a.Accounts.Announce(context.WithoutCancel(r.Context()), key); err != nil {
+		err := a.Accounts.Announce(context.WithoutCancel(r.Context()), account.Key)
+		if err != nil {
 			return err
 		}
 	}
 	// The lines at TRC are the original's, with its dashes.
-	a.log.trace(r, "returning JWT for - ", key)
+	a.log.trace(r, "returning JWT for - ", account.Key)
 	a.countRead(nil)
 	a.sendJWT(w, account)
 	return nil

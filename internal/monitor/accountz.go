@@ -1,22 +1,12 @@
 package monitor
 
 import (
-	"slices"
 	"strings"
 	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
 )
-
-// changesAtOnce is how many pending changes are read from the outbox at once. The outbox is locked
-// while they are read.
-const changesAtOnce = 1000
-
-// maxScanned is how many accounts one answer of Accountz looks at, to find those with a name. With
-// more it has an After, and may have no accounts. It bounds the time of a request with a prefix
-// that few names begin with.
-const maxScanned = 100_000
 
 // AccountQuery says which accounts are asked for. Account excludes Pending and Incomplete, and
 // Pending excludes Incomplete.
@@ -68,114 +58,48 @@ type Account struct {
 	Faults   []string          `json:"-"` // why imports do nothing
 }
 
+// maxScanned is how many accounts one answer of Accountz looks at, to find those with a name. With
+// more it has an After, and may have no accounts. It bounds the time of a request with a prefix
+// that few names begin with.
+const maxScanned = 100_000
+
 // Accountz describes stored accounts. It looks at a bounded number of them: if After is there,
 // there may be more, also if there are few or none in this part. Clients go on with the query's
 // After set to that of the answer.
 func (m *Monitor) Accountz(q AccountQuery) Accountz {
-	z := accountzMaker{m: m, query: q, index: m.Store.Index(), check: m.newImportCheck()}
-	z.Accountz = Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().stored, Limit: q.Limit,
+	z := Accountz{Now: time.Now().UTC(), Total: m.surveyed.get().Stored, Limit: q.Limit,
 		Accounts: []Account{}}
+	check := m.newImportCheck()
+	var found []jwtstore.Keyed
+	if q.Account != "" {
+		if v := m.Store.Index().Get(q.Account); v.Stored() {
+			found = append(found, jwtstore.Keyed{Key: q.Account, Version: v})
+		}
+	} else {
+		f := finder{after: q.After, limit: q.Limit, has: q.has,
+			isOver: func(looked int) bool { return looked >= maxScanned }}
+		found, z.After, _ = f.collect(q.candidates(m))
+	}
+	for _, c := range found {
+		z.Accounts = append(z.Accounts, m.accountOf(check, c.Key, c.Version))
+	}
+	return z
+}
+
+// candidates returns the accounts of which those of the query are some.
+func (q AccountQuery) candidates(m *Monitor) some {
 	switch {
-	case q.Account != "":
-		if v := z.index.Get(q.Account); v.Stored() {
-			z.Accounts = append(z.Accounts, m.accountOf(z.check, q.Account, v))
-		}
 	case q.Pending:
-		z.addPending()
+		return m.pending
 	case q.Incomplete:
-		z.addSome(m.Notifier.Incomplete())
-	default:
-		z.addListed()
+		return m.storedOf(m.Notifier.Incomplete())
 	}
-	return z.Accountz
+	return newSearch(m.Store.Index(), "").next
 }
 
-// accountzMaker makes one Accountz. check remembers exporters, so a part of accounts that import
-// from the same reads its JWT once.
-type accountzMaker struct {
-	Accountz
-	m     *Monitor
-	query AccountQuery
-	index *jwtstore.Index
-	check *importCheck // of all accounts
-}
-
-// addPending adds accounts that some nats-server has not acknowledged. The keys are those of
-// accounts: the outbox has the changes in the order of commits.
-func (z *accountzMaker) addPending() {
-	keys, more := pendingAfter(z.m.Store.Outbox(), z.query.After, maxScanned)
-	z.addSome(keys)
-	if more && z.After == "" {
-		z.After = keys[len(keys)-1]
-	}
-}
-
-// pendingAfter returns the first accounts, by key, of which a change is pending and whose keys
-// follow one, and whether there are more. It returns up to twice max, and keeps no more in memory.
-// The outbox may have a million changes, and they are not in the order of keys: so all are read,
-// and the smallest keys are kept. An account with several changes is there once, since a change
-// replaces the one before.
-func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, more bool) {
-	last := "" // if there are more, those that follow it are left out
-	for seq := uint64(0); ; {
-		some := outbox.PendingOf("", seq, changesAtOnce)
-		for _, c := range some {
-			if seq = c.Seq; c.Key > key && (!more || c.Key < last) {
-				keys = append(keys, c.Key)
-			}
-		}
-		if len(keys) > 2*max {
-			slices.Sort(keys)
-			keys, last, more = keys[:max], keys[max-1], true
-		}
-		if len(some) < changesAtOnce {
-			slices.Sort(keys)
-			return keys, more
-		}
-	}
-}
-
-// addSome adds the accounts of some keys that the query means. It sorts keys, and keys whose
-// accounts are gone by now are left out.
-func (z *accountzMaker) addSome(keys []string) {
-	slices.Sort(keys)
-	for _, key := range keys {
-		v := z.index.Get(key)
-		isMeant := key > z.query.After && v.Stored() && z.query.matches(key, v)
-		if isMeant && !z.add(key, v) {
-			return
-		}
-	}
-}
-
-// addListed adds accounts in the order of the index, which is that of keys.
-func (z *accountzMaker) addListed() {
-	scanned, last := 0, ""
-	for key, v := range z.index.List("", z.query.After) {
-		if scanned++; scanned > maxScanned {
-			z.After = last
-			return
-		}
-		if last = key; z.query.matches(key, v) && !z.add(key, v) {
-			return
-		}
-	}
-}
-
-// add adds an account, and reports false if there is no room for it. Then After is set, so that the
-// caller has only to end.
-func (z *accountzMaker) add(key string, v jwtstore.Version) bool {
-	if n := len(z.Accounts); n == z.Limit {
-		z.After = z.Accounts[n-1].Key
-		return false
-	}
-	z.Accounts = append(z.Accounts, z.m.accountOf(z.check, key, v))
-	return true
-}
-
-// matches reports whether the key or the name of an account begins with the prefix.
-func (q AccountQuery) matches(key string, v jwtstore.Version) bool {
-	return hasPrefix(key, q.Prefix) || hasPrefix(v.Summary.Name, q.Prefix)
+// has reports whether the key or the name of an account begins with the prefix.
+func (q AccountQuery) has(c jwtstore.Keyed) bool {
+	return hasPrefix(c.Key, q.Prefix) || hasPrefix(c.Summary.Name, q.Prefix)
 }
 
 // hasPrefix compares in any case. It folds Unicode, as strings.EqualFold does. A text that is cut
@@ -189,11 +113,11 @@ func hasPrefix(text, prefix string) bool {
 func (m *Monitor) accountOf(check *importCheck, key string, v jwtstore.Version) Account {
 	a := Account{
 		Key: key, Name: v.Summary.Name, Issuer: v.Summary.Issuer, Trusted: v.Servable,
-		Issued: time.Unix(v.IssuedAt, 0).UTC(), Imports: v.Summary.Imports,
+		Issued: unix(v.IssuedAt), Imports: v.Summary.Imports,
 		Pending: m.Store.Outbox().PendingFor(key).Seq > 0,
 	}
 	if v.Expires != 0 {
-		at := time.Unix(v.Expires, 0).UTC()
+		at := unix(v.Expires)
 		a.Expires = &at
 	}
 	a.Delivery = m.Notifier.Delivery(key)
@@ -238,3 +162,6 @@ func (a *Account) lacks(check *importCheck, v jwtstore.Version) (why []string) {
 	}
 	return append(why, a.Faults...)
 }
+
+// unix returns an instant that is in Unix seconds, in UTC.
+func unix(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }

@@ -11,8 +11,8 @@ const (
 	keepFactor = 20
 	// minKeep is how long it counts at least.
 	minKeep = 500 * time.Millisecond
-	// maxWait is what a caller waits for. What takes longer is found out in the background, and is
-	// waited for by one caller.
+	// maxWait is for how long callers wait for what is being found out, from when that began. What
+	// takes longer is found out in the background.
 	maxWait = 100 * time.Millisecond
 )
 
@@ -31,7 +31,7 @@ type cached[T any] struct {
 	took    time.Duration // as long as that took
 	of      uint64        // version before that
 	finding chan struct{} // closed when what is being found out is known; nil: nothing is
-	isSlow  bool          // a caller has waited for it in vain, or would
+	began   time.Time     // when the last finding did
 }
 
 // get returns what was found out not long ago, or is found out now. It waits as long as there is
@@ -55,21 +55,21 @@ func (c *cached[T]) look() (known T, isKnown bool, finding <-chan struct{}) {
 		return c.known, true, nil
 	}
 	if c.finding == nil {
-		c.finding, c.isSlow = make(chan struct{}), c.took > maxWait
+		c.finding, c.began = make(chan struct{}), time.Now()
 		go c.refresh()
 	}
-	wait := c.finding
-	// The lock is given back while this caller waits, so that others can read what is known.
-	if !c.isSlow {
+	finding = c.finding
+	// The lock is given back while this caller waits, so that others can read what is known. What
+	// took long the last time is not waited for.
+	if wait := maxWait - time.Since(c.began); wait > 0 && c.took <= maxWait {
 		c.mu.Unlock()
 		select {
-		case <-wait:
-		case <-time.After(maxWait):
+		case <-finding:
+		case <-time.After(wait):
 		}
 		c.mu.Lock()
-		c.isSlow = c.isSlow || c.finding == wait
 	}
-	return c.known, !c.at.IsZero(), wait
+	return c.known, !c.at.IsZero(), finding
 }
 
 // keepLocked returns for how long what is known counts. If nothing has changed it is worth finding
@@ -85,7 +85,7 @@ func (c *cached[T]) keepLocked() time.Duration {
 // refresh finds it out. The version is read before, so that a change meanwhile counts as one after.
 // It runs in a goroutine of its own, and ends the wait of all that look.
 func (c *cached[T]) refresh() {
-	began, version := time.Now(), uint64(0)
+	version := uint64(0)
 	if c.version != nil {
 		version = c.version()
 	}
@@ -93,7 +93,7 @@ func (c *cached[T]) refresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.of = version
-	c.known, c.at, c.took = found, time.Now(), time.Since(began)
+	c.known, c.at, c.took = found, time.Now(), time.Since(c.began)
 	close(c.finding)
 	c.finding = nil
 }

@@ -108,7 +108,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // all series of a collection are of the same moment.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	o := output{c, ch}
-	ready, v, s := c.m.Ready(), c.m.overview(), c.m.surveyed.get()
+	ready, v, s := c.m.Ready(), c.m.Overview(), c.m.surveyed.get()
 	for _, part := range readyParts {
 		o.gauge("ready", flag(ready.Parts[part].Ready), part)
 	}
@@ -172,10 +172,10 @@ func (o output) accounts(s survey) {
 	for i, l := range lifetimes {
 		o.gauge("accounts", float64(s.byExpiry[i]), l.label)
 	}
-	for _, a := range s.soon {
-		name := label(a.name)
-		o.gauge("account_expiration_timestamp_seconds", float64(a.expires), a.key, name)
-		o.gauge("account_issued_timestamp_seconds", float64(a.issuedAt), a.key, name)
+	for _, a := range s.Soon {
+		name := label(a.Name)
+		o.gauge("account_expiration_timestamp_seconds", float64(a.Expires.Unix()), a.Key, name)
+		o.gauge("account_issued_timestamp_seconds", float64(a.Issued.Unix()), a.Key, name)
 	}
 	for _, i := range s.issuers {
 		trusted := "false"
@@ -184,7 +184,7 @@ func (o output) accounts(s survey) {
 		}
 		o.gauge("accounts_by_issuer", float64(i.count), i.key, trusted)
 	}
-	o.gauge("accounts_untrusted", float64(s.untrusted))
+	o.gauge("accounts_untrusted", float64(s.Untrusted))
 	o.gauge("dangling_imports", float64(o.m.imports.get().Imports))
 	inUse := o.m.Metrics.expired.inUse(o.m.Store.Index(), time.Now())
 	o.gauge("accounts_expired_in_use", float64(inUse))

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"sync"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -53,41 +51,45 @@ type ImporterDetail struct {
 // The answer has gaps where something can't be read.
 func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) {
 	check, v := m.newImportCheck(), m.Store.Index().Get(key)
-	if !v.Stored() { // the system account may be that of the configuration
-		a, err := m.Accounts.GetLocal(ctx, key)
-		if err != nil {
-			return Detail{}, err
-		}
+	a, err := m.Accounts.GetLocal(ctx, key)
+	switch {
+	case err == nil:
+		d.Token, d.Claims = a.JWT, a.Claims()
+		check.exporters[key] = d.Claims // is not read once more
+	case v.Stored():
+		d.Token, d.Claims = m.unserved(key)
+	default:
+		return Detail{}, err
+	}
+	if !v.Stored() { // it is the system account of the configuration
 		v.Servable, v.IssuedAt, v.Expires = true, a.IssuedAt, a.Expires
 		v.Summary.Name, v.Summary.Issuer, v.Summary.Imports = a.Name, a.Issuer, len(a.Imports)
 	}
 	d.Account = m.accountOf(check, key, v)
-	// Nothing is waited for.
+	// Report would wait for acknowledgements as long as the context lasts.
 	ended, end := context.WithCancel(ctx)
 	end()
-	// Report would wait for acknowledgements as long as the context lasts.
 	d.Delivery = m.Accounts.Report(ended, key, false)
-	d.Token = m.read(ctx, key)
-	if d.Claims, err = jwt.DecodeAccountClaims(string(bytes.TrimSpace(d.Token))); err != nil {
-		return d, nil
+	if d.Claims != nil {
+		d.Sources = check.sources(d.Claims)
+		d.findImporters(check)
 	}
-	d.Sources = check.sources(d.Claims)
-	d.findImporters(check)
 	return d, nil
 }
 
-// read returns the JWT of an account, also one that is not served; nil if it can't be read, or has
-// a private key in it. A page may show the text of a damaged JWT, but never a key.
-func (m *Monitor) read(ctx context.Context, key string) []byte {
-	a, err := m.Accounts.GetLocal(ctx, key)
-	if err == nil {
-		return a.JWT
-	}
+// unserved returns the JWT of an account that is stored and not served; nil if it can't be read, or
+// has a private key in it. A page may show the text of a damaged JWT, but never a key. claims is
+// nil if they can't be read.
+func (m *Monitor) unserved(key string) (token []byte, claims *jwt.AccountClaims) {
 	token, _, err := m.Store.Load(key, jwtstore.Stamp{})
 	if _, secret := trust.Bare(token); err != nil || errors.Is(secret, trust.ErrPrivateKey) {
-		return nil
+		return nil, nil
 	}
-	return token
+	claims, err = jwt.DecodeAccountClaims(string(bytes.TrimSpace(token)))
+	if err != nil {
+		return token, nil
+	}
+	return token, claims
 }
 
 // sources describes where the imports of an account come from. That of a null import is empty.
@@ -115,12 +117,11 @@ func (c *importCheck) sources(claims *jwt.AccountClaims) []Source {
 // claims say so. An import of the index is a hint that may be too much: its entry may only be
 // likely, so claims decide.
 func (d *Detail) findImporters(check *importCheck) {
-	m := check.m
-	d.HasImporters = m.firstImporters.wait(func() { m.lookForImporters(d.Key) })
-	if !d.HasImporters {
+	importers, isKnown := check.m.importers(d.Key)
+	if d.HasImporters = isKnown; !isKnown {
 		return
 	}
-	for i := range m.Store.Index().Importers(d.Key) {
+	for i := range importers {
 		if len(d.Importers) == maxImporters {
 			d.MoreImporters = true
 			return
@@ -140,58 +141,5 @@ func (d *Detail) findImporters(check *importCheck) {
 		if len(found.Imports) > 0 {
 			d.Importers = append(d.Importers, found)
 		}
-	}
-}
-
-// Importers names some accounts that import from one, by key, as far as the index tells. isKnown is
-// false as long as it does not know them. An entry of which the index is not sure is left out: that
-// would need the JWT.
-func (m *Monitor) Importers(key string, limit int) (some []jwtstore.Keyed, isMore, isKnown bool) {
-	if isKnown = m.firstImporters.wait(func() { m.lookForImporters(key) }); !isKnown {
-		return nil, false, false
-	}
-	for i := range m.Store.Index().Importers(key) {
-		switch {
-		case i.Unsure:
-		case len(some) == limit:
-			return some, true, true
-		default:
-			some = append(some, jwtstore.Keyed{Key: i.Key, Version: i.Version})
-		}
-	}
-	return some, false, true
-}
-
-// lookForImporters has the index find out what it needs for that, if it has not. The first step of
-// the walk does it.
-func (m *Monitor) lookForImporters(key string) {
-	for range m.Store.Index().Importers(key) {
-		return
-	}
-}
-
-// firstLook asks the index for importers for the first time. The index finds out then which
-// accounts import from which, and looks at all of them for it: with a million that takes seconds.
-// Further questions cost nothing. The zero value is ready.
-type firstLook struct {
-	once sync.Once
-	done chan struct{}
-}
-
-// wait reports whether the first question is answered, within maxWait. look is called once, by the
-// first caller.
-func (l *firstLook) wait(look func()) bool {
-	l.once.Do(func() {
-		l.done = make(chan struct{})
-		go func() {
-			defer close(l.done)
-			look()
-		}()
-	})
-	select {
-	case <-l.done:
-		return true
-	case <-time.After(maxWait):
-		return false
 	}
 }

@@ -7,44 +7,31 @@ import (
 	"time"
 )
 
-// Glance is what the index says about all accounts together, as it was a moment ago.
+// Glance is what the index says about all accounts together, as it was a moment ago. The caller
+// must not change Soon.
 type Glance struct {
-	// Expired are stored, and Untrusted may have expired as well.
+	// Stored has no deleted account. Expired are stored, and Untrusted, which are not served, may
+	// have expired as well.
 	Stored, Untrusted, Expired int
 	// Week and Month are how many expire within 7 and within 30 days.
 	Week, Month int
 	// Soon has the accounts that expire next, and before them those that have expired in the last 7
-	// days.
+	// days. It is in the order of expiry.
 	Soon []Expiring
 }
 
-// Expiring is an account that expires soon, or has. Name is what the JWT says: any text. Expires is
+// Expiring is an account that expires soon, or has. Name is what the JWT says: any text. Times are
 // in UTC.
 type Expiring struct {
-	Key, Name string
-	Expires   time.Time
+	Key, Name       string
+	Expires, Issued time.Time
 }
 
 // Glance reports false as long as it is not known: with very many accounts that takes a second or
 // two after a start. It waits for maxWait at most.
 func (m *Monitor) Glance() (g Glance, isKnown bool) {
 	s, isKnown, _ := m.surveyed.look()
-	g = Glance{Stored: s.stored, Untrusted: s.untrusted}
-	for i, l := range lifetimes {
-		switch {
-		case l.label == "expired":
-			g.Expired = s.byExpiry[i]
-		// Each lifetime has only what no shorter one has, so Month adds them up.
-		case l.until > 0:
-			if g.Month += s.byExpiry[i]; l.until <= 7*day {
-				g.Week += s.byExpiry[i]
-			}
-		}
-	}
-	for _, e := range s.soon {
-		g.Soon = append(g.Soon, Expiring{e.key, e.name, time.Unix(e.expires, 0).UTC()})
-	}
-	return g, isKnown
+	return s.Glance, isKnown
 }
 
 // Began returns when this process has begun to watch.
@@ -58,14 +45,14 @@ func (m *Monitor) Version() string { return m.versions.get() }
 
 // version finds out the version: a hash of what pages show. It need not be safe from collisions.
 func (m *Monitor) version() string {
-	o, h := m.overview(), fnv.New64a()
+	o, h := m.Overview(), fnv.New64a()
 	fmt.Fprintln(h, m.Store.Index().Changes(), o.Configured, o.Connected, o.Counts, o.Pending,
 		o.Refused, o.Incomplete, o.Oldest.Unix())
 	for _, s := range o.Servers {
 		fmt.Fprintln(h, s.Name, s.ID, s.State, s.Here, s.Pending, s.Incomplete, s.Refusal)
 	}
-	for _, p := range m.Refusals(1) {
-		fmt.Fprintln(h, p.At)
+	if refusals := m.Refusals(); len(refusals) > 0 {
+		fmt.Fprintln(h, refusals[0].At)
 	}
 	ready := m.Ready()
 	for _, name := range readyParts {
@@ -73,13 +60,3 @@ func (m *Monitor) version() string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
-
-// OldestPending returns when the oldest change was committed that waits for the answer of a
-// nats-server; the zero time: none does.
-func (m *Monitor) OldestPending() time.Time { return m.overview().Oldest }
-
-// Pending returns how many changes some nats-server may lack.
-func (m *Monitor) Pending() int { return m.overview().Pending }
-
-// Incomplete returns how many accounts are not wholly in effect at some nats-server.
-func (m *Monitor) Incomplete() int { return m.overview().Incomplete }

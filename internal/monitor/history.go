@@ -53,18 +53,11 @@ func (r *ring) add(p Past) {
 	r.next = (r.next + 1) % maxHistory
 }
 
-// last returns those that are wanted, n at most, the latest first. n is not negative. The result
-// shares the slices in each Past.
-func (r *ring) last(n int, want func(Past) bool) (found []Past) {
-	for _, p := range slices.Backward(slices.Concat(r.kept[r.next:], r.kept[:r.next])) {
-		if len(found) == n {
-			break
-		}
-		if want(p) {
-			found = append(found, p)
-		}
-	}
-	return found
+// last returns all, the latest first. The result shares the slices in each Past.
+func (r *ring) last() []Past {
+	all := slices.Concat(r.kept[r.next:], r.kept[:r.next])
+	slices.Reverse(all)
+	return all
 }
 
 // remember adds a decision about an account. It keeps only texts of bounded length. v may be of a
@@ -87,32 +80,20 @@ func (h *history) remember(v accounts.Event) {
 	}
 }
 
-// anyPast wants all.
-func anyPast(Past) bool { return true }
-
-// Changes returns the last n changes of accounts, the latest first. They are those since the start,
-// and not all of them. The caller must not change what is in them.
-func (m *Monitor) Changes(n int) []Past {
+// Changes returns the last changes of accounts since the start, the latest first. The caller must
+// not change what is in them.
+func (m *Monitor) Changes() []Past {
 	h := &m.Metrics.history
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.changes.last(n, anyPast)
+	return h.changes.last()
 }
 
-// ChangesOf returns the changes of an account that are among the last ones, the latest first. key
-// is compared as it is.
-func (m *Monitor) ChangesOf(key string) []Past {
+// Refusals returns the last JWTs that were refused, the latest first. Any client that may push can
+// add to them, also with JWTs that no operator has signed.
+func (m *Monitor) Refusals() []Past {
 	h := &m.Metrics.history
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.changes.last(maxHistory, func(p Past) bool { return p.Account == key })
-}
-
-// Refusals returns the last n JWTs that were refused, the latest first. Any client that may push
-// can add to them, also with JWTs that no operator has signed.
-func (m *Monitor) Refusals(n int) []Past {
-	h := &m.Metrics.history
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.refusals.last(n, anyPast)
+	return h.refusals.last()
 }

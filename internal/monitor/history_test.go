@@ -1,12 +1,14 @@
 package monitor_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/monitor"
 )
 
 func TestTheLastChangesAndRefusalsAreRemembered(t *testing.T) {
@@ -28,20 +30,20 @@ func TestTheLastChangesAndRefusalsAreRemembered(t *testing.T) {
 	decide(strings.Repeat("x", 9999), accounts.Refused, "mismatch")
 	decide("454QAMTYJTOI5FN7CHXOXMIDMBK3OMNYC47VHGCERG73C2JNVPUA====", accounts.Accepted, "")
 	decide(a, accounts.Deleted, "", "gone")
-	if got := w.monitor.ChangesOf(a); len(got) != 2 || got[0].Changes[0].Words != "gone" ||
+	changesOf := func(key string) []monitor.Past {
+		return slices.DeleteFunc(w.monitor.Changes(), func(p monitor.Past) bool { return p.Account != key })
+	}
+	if got := changesOf(a); len(got) != 2 || got[0].Changes[0].Words != "gone" ||
 		got[1].Changes[0].Words != "first" || got[1].At.IsZero() || len(got[1].Issuer) > 60 {
 		t.Errorf("%+v", got)
 	}
-	if got := w.monitor.Refusals(2); len(got) != 2 || got[0].Reason != "too-large" || got[1].Account != b {
+	if got := w.monitor.Refusals(); len(got) != 256 || got[0].Reason != "too-large" || got[1].Account != b {
 		t.Errorf("%+v", got)
-	}
-	if n := len(w.monitor.Refusals(9999)); n != 256 {
-		t.Errorf("%d refusals are remembered", n)
 	}
 	for range 300 {
 		decide(b, accounts.Accepted, "")
 	}
-	if got, all := w.monitor.ChangesOf(a), w.monitor.Changes(9999); len(got) != 0 || len(all) != 256 {
+	if got, all := changesOf(a), w.monitor.Changes(); len(got) != 0 || len(all) != 256 {
 		t.Errorf("%d of %d are of the account", len(got), len(all))
 	}
 }

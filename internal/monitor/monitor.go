@@ -9,7 +9,9 @@
 //	varz.go        /varz and /serverz
 //	accountz.go    /accountz
 //	listing.go     the list of accounts, for people
+//	finder.go      finds the accounts of both
 //	detail.go      one account, for people
+//	importers.go   which accounts import from one
 //	dangling.go    imports that do nothing
 //	glance.go      what the pages for people show besides
 //	survey.go      what the index says about all accounts together
@@ -119,6 +121,6 @@ func New(o Options) *Monitor {
 // compressed if the client takes that.
 func (m *Monitor) ServeMetrics(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
 
-// overview returns what is known about the delivery of changes, as it was a moment ago. It looks at
+// Overview returns what is known about the delivery of changes, as it was a moment ago. It looks at
 // up to 10,000 pending changes, which is why it is cached.
-func (m *Monitor) overview() notifier.Overview { return m.overviewed.get() }
+func (m *Monitor) Overview() notifier.Overview { return m.overviewed.get() }

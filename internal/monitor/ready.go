@@ -53,7 +53,7 @@ func (m *Monitor) Ready() Readiness {
 		"store":    c.store(),
 		"trust":    c.trust(),
 		"compared": c.compared(),
-		"delivery": c.delivery(m.overview()),
+		"delivery": c.delivery(m.Overview()),
 		"replica":  c.replica(),
 		"bucket":   c.bucket(),
 	}}

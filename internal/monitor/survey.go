@@ -52,16 +52,10 @@ func lifetime(expires int64, now time.Time) int {
 // survey is what the index says about all accounts together. It is made in one walk, and is not
 // changed afterwards: all who ask share it.
 type survey struct {
-	// stored counts accounts whose JWT is stored; deleted ones are not in Index.All.
-	stored   int
+	Glance
 	byExpiry [len(lifetimes)]int
-	// untrusted counts those that are not served.
-	untrusted int
-	bytes     int64 // of the files of accounts that are flushed
-	importers int   // accounts that import something
-	issuers   []issuerCount
-	// soon is in the order of expiry.
-	soon []expiring // the first to expire, and those that have lately
+	bytes    int64 // of the files of accounts that are flushed
+	issuers  []issuerCount
 	// rare has the accounts of some selections, if there are not too many: no request has to look
 	// for them.
 	rare map[Selection]*rareKeys
@@ -94,12 +88,6 @@ type issuerCount struct {
 	count   int
 }
 
-// expiring is an account that expires soon, or has.
-type expiring struct {
-	key, name         string
-	expires, issuedAt int64 // Unix seconds
-}
-
 // surveyor makes a survey.
 type surveyor struct {
 	store    Store
@@ -119,23 +107,21 @@ func (f *surveyor) find() survey {
 		issuers[v.Summary.Issuer]++
 	}
 	s.issuers = f.sumIssuers(issuers)
+	s.sumLifetimes()
 	return s
 }
 
 // add adds an account. v is stored. Its Stamp begins with the size of the file, or is below 0 while
 // that is not known.
 func (s *survey) add(key string, v jwtstore.Version, now time.Time) {
-	s.stored++
+	s.Stored++
 	s.byExpiry[lifetime(v.Expires, now)]++
 	s.bytes += max(v.Stamp[0], 0)
 	if !v.Servable {
-		s.untrusted++
-	}
-	if v.Summary.Imports > 0 {
-		s.importers++
+		s.Untrusted++
 	}
 	if v.Expires > now.Add(-recently).Unix() {
-		s.addSoon(expiring{key, v.Summary.Name, v.Expires, v.IssuedAt})
+		s.addSoon(Expiring{key, v.Summary.Name, unix(v.Expires), unix(v.IssuedAt)})
 	}
 	for sel, rare := range s.rare {
 		if sel.has(v, now) {
@@ -146,15 +132,29 @@ func (s *survey) add(key string, v jwtstore.Version, now time.Time) {
 
 // addSoon keeps the accounts that expire first, in order. Equal times are ordered by key, so that
 // two surveys have the same ones.
-func (s *survey) addSoon(e expiring) {
-	n, _ := slices.BinarySearchFunc(s.soon, e, func(a, b expiring) int {
-		return cmp.Or(cmp.Compare(a.expires, b.expires), strings.Compare(a.key, b.key))
+func (s *survey) addSoon(e Expiring) {
+	n, _ := slices.BinarySearchFunc(s.Soon, e, func(a, b Expiring) int {
+		return cmp.Or(a.Expires.Compare(b.Expires), strings.Compare(a.Key, b.Key))
 	})
 	if n == maxSoon {
 		return
 	}
-	s.soon = slices.Insert(s.soon, n, e)
-	s.soon = s.soon[:min(len(s.soon), maxSoon)]
+	s.Soon = slices.Insert(s.Soon, n, e)
+	s.Soon = s.Soon[:min(len(s.Soon), maxSoon)]
+}
+
+// sumLifetimes sums byExpiry up. Each lifetime has only what no shorter one has.
+func (s *survey) sumLifetimes() {
+	for i, l := range lifetimes {
+		switch {
+		case l.label == "expired":
+			s.Expired = s.byExpiry[i]
+		case l.until > 0:
+			if s.Month += s.byExpiry[i]; l.until <= 7*day {
+				s.Week += s.byExpiry[i]
+			}
+		}
+	}
 }
 
 // sumIssuers returns the keys of the operators, also those that have signed nothing, the keys that

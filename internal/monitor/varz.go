@@ -95,7 +95,7 @@ func (m *Monitor) bucketz() *Bucket {
 // start.
 func (m *Monitor) Varz() Varz {
 	v, s := m.Program(), m.surveyed.get()
-	v.Accounts, v.Untrusted = s.stored, s.untrusted
+	v.Accounts, v.Untrusted = s.Stored, s.Untrusted
 	v.Digest = fmt.Sprintf("%x", m.Accounts.Digest())
 	return v
 }
@@ -103,7 +103,7 @@ func (m *Monitor) Varz() Varz {
 // Program is Varz without what all accounts have to be looked at for. The pages use it, which must
 // not wait.
 func (m *Monitor) Program() Varz {
-	o, now := m.overview(), time.Now()
+	o, now := m.Overview(), time.Now()
 	v := Varz{
 		ServerID: m.Store.Outbox().ID(), ServerName: "nats-account-server",
 		Version: m.Build.Version, GitCommit: m.Build.Commit, BuildDate: m.Build.Date,
@@ -187,7 +187,7 @@ type Refusal struct {
 // Serverz describes the known nats-servers, some of them at a time. offset and limit are not
 // negative. Servers that come or go between two requests move the parts.
 func (m *Monitor) Serverz(offset, limit int) Serverz {
-	o := m.overview()
+	o := m.Overview()
 	z := Serverz{Now: time.Now().UTC(), Connected: o.Connected, Total: len(o.Servers),
 		Offset: offset, Limit: limit, Servers: []Server{}}
 	from := min(offset, len(o.Servers))

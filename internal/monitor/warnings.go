@@ -58,7 +58,8 @@ func (w *warner) imports() (found []Warning) {
 	for n, fault := range claimcheck.Faults(pushed.Imports, func(i *jwt.Import) (fault string) {
 		switch {
 		case !w.thorough && (isSame || len(check.exporters) >= maxPushExporters):
-			if !w.m.Store.Index().Get(i.Account).Servable && !check.isConfigured(i.Account) {
+			// The system account of the configuration need not be stored.
+			if !w.m.Store.Index().Get(i.Account).Servable && check.exporter(i.Account) == nil {
 				fault = claimcheck.Import(pushed.Subject, i, nil, check.now)
 			}
 		case i.Account == pushed.Subject:
@@ -77,14 +78,10 @@ func (w *warner) imports() (found []Warning) {
 	return found
 }
 
-// isConfigured reports whether an account is the configured system account, which need not be
-// stored.
-func (c *importCheck) isConfigured(key string) bool { return c.exporter(key) != nil }
-
 // exports returns the warnings about imports of other accounts, which did something until now.
 // stored is what worked before, so an import that did nothing before is no warning.
 func (w *warner) exports() (found []Warning) {
-	m, stored, pushed := w.m, w.stored, w.pushed
+	stored, pushed := w.stored, w.pushed
 	// Activation tokens count only as long as the key that has signed them is there.
 	if stored == nil || reflect.DeepEqual(stored.Exports, pushed.Exports) &&
 		reflect.DeepEqual(stored.SigningKeys, pushed.SigningKeys) {
@@ -94,10 +91,11 @@ func (w *warner) exports() (found []Warning) {
 	if w.thorough {
 		limit = maxDryImporters
 	}
-	if !m.firstImporters.wait(func() { m.lookForImporters(key) }) {
+	importers, isKnown := w.m.importers(key)
+	if !isKnown {
 		return []Warning{{KindBreaks, "which accounts import from this one is not known yet"}}
 	}
-	for i := range m.Store.Index().Importers(key) {
+	for i := range importers {
 		if limit--; limit < 0 {
 			return append(found, Warning{KindBreaks,
 				"more accounts import from this one, which were not looked at"})

@@ -71,8 +71,9 @@ func (s *Site) Account(ctx context.Context, key string) (Page, error) {
 		p.JSON = pretty(d.Token)
 	}
 	p.Validity = s.validity(d, p.Others, now)
-	p.Past = pastRows(s.monitor.ChangesOf(key), now)
-	p.Past = p.Past[:min(len(p.Past), maxPast)]
+	changes := slices.DeleteFunc(s.monitor.Changes(),
+		func(p monitor.Past) bool { return p.Account != key })
+	p.Past = pastRows(changes, maxPast, now)
 	p.Notes = accountNotes(d, p, now)
 	return Page{Title: p.Label(), Section: Accounts, Main: main("account", p),
 		Version: version}, nil

@@ -123,7 +123,7 @@ func (s *Site) addPartly(n *notes) {
 			n.add(bad, "Partly", "partly", partlyNote{account{a.Key, a.Name}, p.Server, p.Reason})
 		}
 	}
-	if more := s.monitor.Incomplete() - len(found.Accounts); more > 0 {
+	if more := s.monitor.Overview().Incomplete - len(found.Accounts); more > 0 {
 		n.add(bad, "Partly", "more-partly", more)
 	}
 }
@@ -177,7 +177,7 @@ const maxNamed = 3
 func (s *Site) expiring(n *notes, e monitor.Expiring) expiringNote {
 	note := expiringNote{account: account{e.Key, e.Name}, When: distance(e.Expires, n.now),
 		Moment: moment(e.Expires, n.now)}
-	some, isMore, _ := s.monitor.Importers(e.Key, maxNamed)
+	some, isMore := s.monitor.Importers(e.Key, maxNamed)
 	for _, i := range some {
 		note.Importers = append(note.Importers, account{i.Key, i.Summary.Name})
 	}

@@ -2,7 +2,6 @@ package pages
 
 import (
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,9 +15,6 @@ const (
 	// changes that the page of an account has.
 	maxLast = 8
 	maxPast = 20
-	// maxRefused is how many refusals are looked at, to find those of pushes. It is as many as
-	// monitor remembers.
-	maxRefused = 256
 	// maxShown bounds the lines about one change.
 	maxShown = 8
 )
@@ -46,9 +42,10 @@ var signs = map[string]changeLine{
 	"+": {"add", "+", ""}, "-": {"del", "−", ""}, "~": {"chg", "~", ""},
 }
 
-// pastRows describes what has happened, in the order of all. Each row has maxShown lines at most.
-func pastRows(all []monitor.Past, now time.Time) (rows []pastRow) {
-	for _, p := range all {
+// pastRows describes what has happened, in the order of all, but not more than most of it. Each row
+// has maxShown lines at most.
+func pastRows(all []monitor.Past, most int, now time.Time) (rows []pastRow) {
+	for _, p := range all[:min(len(all), most)] {
 		row := pastRow{account: account{p.Account, p.Name}, HasAccount: p.Account != "",
 			When: distance(p.At, now), Moment: moment(p.At, now), Lines: changeLines(p.Changes)}
 		row.By, row.Via = origin(p.Origin)
@@ -66,12 +63,6 @@ func pastRows(all []monitor.Past, now time.Time) (rows []pastRow) {
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-// pushes returns those of clients. What servers offer each other is old as a rule. all is changed.
-// An order to delete is a push here as well.
-func pushes(all []monitor.Past) []monitor.Past {
-	return slices.DeleteFunc(all, func(p monitor.Past) bool { return p.Origin.Peer })
 }
 
 // changeLines describes changes. Words have quoted texts already; Name bounds them.

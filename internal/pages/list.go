@@ -62,7 +62,8 @@ var filters = []filter{
 func (s *Site) known() (k known) {
 	k.Glance, k.isGlance = s.monitor.Glance()
 	k.Dangling, k.isDangling = s.monitor.Dangling()
-	k.pending, k.partly = s.monitor.Pending(), s.monitor.Incomplete()
+	o := s.monitor.Overview()
+	k.pending, k.partly = o.Pending, o.Incomplete
 	return k
 }
 

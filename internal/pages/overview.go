@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,13 +94,15 @@ func (s *Site) Overview(ctx context.Context) (Page, error) {
 	// Varz itself would wait for the survey after a start.
 	varz := s.monitor.Program()
 	o.IsConfigured, o.IsConnected = varz.NATS.Configured, varz.NATS.Connected
-	o.oldest = s.monitor.OldestPending()
+	o.oldest = s.monitor.Overview().Oldest
 	o.addServers(s.monitor.Serverz(0, maxServers))
 	o.addExpiring()
 	o.Facts = s.facts(varz, o)
-	o.Past = pastRows(s.monitor.Changes(maxLast), now)
-	o.Refused = pastRows(pushes(s.monitor.Refusals(maxRefused)), now)
-	o.Refused = o.Refused[:min(len(o.Refused), maxLast)]
+	o.Past = pastRows(s.monitor.Changes(), maxLast, now)
+	// What servers offer each other is old as a rule. An order to delete is a push here as well.
+	refusals := slices.DeleteFunc(s.monitor.Refusals(),
+		func(p monitor.Past) bool { return p.Origin.Peer })
+	o.Refused = pastRows(refusals, maxLast, now)
 	o.Notes = s.attention(o)
 	o.Headline, o.Lead = headline(o.Notes, o), o.lead(varz)
 	return Page{Title: o.Headline, Section: Overview, Main: main("overview", o),
