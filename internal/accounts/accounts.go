@@ -64,7 +64,7 @@
 //	reassert.go     the stored JWT is announced again, since another one was
 //	scan.go         what has come into the store by hand; review.go, what is not good any more
 //	pack.go         all accounts, a line each; packline.go has the line
-//	merge.go        which of two is the newest, for a bucket
+//	merge.go        which of two is the newest: two files, or what two servers have
 //	dryrun.go       what Put would do
 //	audit.go        the events of the audit log
 //	errors.go       why a JWT is not taken: each with the audit's word
@@ -89,7 +89,6 @@ import (
 	"time"
 	"unique"
 
-	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -185,9 +184,6 @@ func (t *Trust) isSystem(key string) bool {
 		t.Operators.NameSystemAccount(key)
 }
 
-// defaultCacheBytes is enough for the JWTs of some 25,000 accounts.
-const defaultCacheBytes = 32 << 20
-
 // Options is what a Registry needs.
 type Options struct {
 	Store     Store
@@ -201,7 +197,7 @@ type Options struct {
 	Peers      Source           // asked for what is not stored; nil: there are none
 	Signer     Signer           // nil: there is no signing service
 	Trust      Trust            // see SetTrust
-	CacheBytes int              // of memory for verified JWTs; 0: 32 MiB; below 0: none are kept
+	CacheBytes int              // of memory for verified JWTs; 0: none are kept
 	AllowOlder bool             // an older JWT may replace a newer one
 	// AllowDelete means that orders of the operator to delete accounts are carried out.
 	AllowDelete bool
@@ -212,15 +208,14 @@ type Options struct {
 
 // Registry is the policy and the registry. It works from New on and needs no end.
 type Registry struct {
-	*catalog   // Digest, Keys, Pack; and the Options
-	*scanner   // Sweep, Review, RescanChanged, Rescanned
-	*remover   // Delete, Remove, Expire
-	policy     policy
-	announcing announcing
-	changed    Recently // JWTs that have changed
+	*catalog // Digest, Keys, Pack; and the Options
+	*scanner // Sweep, Review, RescanChanged, Rescanned
+	*remover // Delete, Remove, Expire
+	policy   policy
+	changed  Recently // JWTs that have changed
 
 	primary atomic.Pointer[Primary] // nil in it: this server follows no other one
-	misses  Misses[*Account]        // Gets of what is not stored, by account
+	misses  *Misses[*Account]       // Gets of what is not stored, by account
 }
 
 // New returns a Registry.
@@ -232,29 +227,16 @@ func New(o Options) *Registry {
 	if o.Observer == nil {
 		o.Observer = noObserver{}
 	}
-	o.CacheBytes = cmp.Or(o.CacheBytes, defaultCacheBytes)
-	c := &catalog{Options: o, index: o.Store.Index(),
-		clockLog: logging.Limited(o.Log, 1, time.Hour)}
-	c.verdicts = Verdicts[*Account]{
-		Store: o.Store, MaxBytes: max(o.CacheBytes, 0), Size: verdictSize,
-		Log:      DamageLog(o.Log),
-		Reported: Recently{Period: DamageInterval},
-	}
-	if s, ok := o.Store.(interface{ Changes(key string) uint64 }); ok {
-		c.verdicts.Changes = s.Changes
-	}
+	c := newCatalog(o)
 	s := &scanner{catalog: c}
 	r := &Registry{
-		catalog:    c,
-		scanner:    s,
-		remover:    &remover{s},
-		policy:     policy{o.AllowOlder, o.ReadOnly, o.Now, o.Announcer},
-		announcing: announcing{catalog: c, repeated: Recently{Period: repeatInterval}},
-		changed:    Recently{Period: restInterval},
+		catalog: c,
+		scanner: s,
+		remover: &remover{s},
+		policy:  policy{o.AllowOlder, o.ReadOnly, o.Now, o.Announcer},
+		changed: Recently{Period: restInterval},
+		misses:  NewMisses[*Account](),
 	}
-	r.announcing.edits.SetLimit(maxEdits)
-	c.edited = r.announcing.announceEdited
-	c.filled.Store(c.index.IsFilled())
 	r.SetTrust(o.Trust)
 	r.SetPrimary(nil)
 	return r
@@ -268,13 +250,12 @@ func (r *Registry) SetTrust(t Trust) {
 	hash := sha256.Sum256([]byte(strings.Join(t.Operators.Signers(), " ")))
 	t.mark = binary.BigEndian.Uint64(hash[:])
 	old := r.trust.Swap(&t)
-	r.scanned.Store(false)
 	isNew := r.recordSystem(t.System)
 	if old != nil { // a reload announces an older one too: that is what the file says now
 		isNew = t.System != nil && (old.System == nil || old.System.Hash != t.System.Hash)
 	}
 	if t.System != nil {
-		r.announcing.systemConfigured(t.System, isNew)
+		r.announceSystem(t.System, isNew)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,10 +59,19 @@ func (r *Registry) Report(ctx context.Context, key string, ask bool) Report {
 
 // announcing decides when a stored JWT is announced.
 type announcing struct {
-	*catalog
+	Options
+	trust      *atomic.Pointer[Trust]
 	edits      errgroup.Group // announcements of what has come by hand; they share a sync
 	repeated   Recently       // unchanged JWTs that were announced again
-	reasserter reasserter
+	reasserter reasserter     // of stored JWTs in whose place another one was announced
+}
+
+// newAnnouncing returns an announcing under what trust will point to.
+func newAnnouncing(o Options, trust *atomic.Pointer[Trust]) *announcing {
+	a := &announcing{Options: o, trust: trust, repeated: Recently{Period: repeatInterval}}
+	a.edits.SetLimit(maxEdits)
+	a.reasserter = reasserter{announce: a.announceStored, accounts: make(map[string]*reassertion)}
+	return a
 }
 
 // announce announces a change. If it was posted, the log says that there is no NATS.
@@ -112,26 +122,26 @@ func (a *announcing) announceEdited(key string) {
 	})
 }
 
-// systemConfigured announces the configured JWT of the system account if it is new, and warns if it
+// announceSystem announces the configured JWT of the system account if it is new, and warns if it
 // is older than one that was accepted. One that is not served changes nothing.
-func (a *announcing) systemConfigured(configured *Account, isNew bool) {
-	served, err := a.load(configured.Key)
+func (c *catalog) announceSystem(configured *Account, isNew bool) {
+	served, err := c.load(configured.Key)
 	if err != nil || served.Hash != configured.Hash {
 		return
 	}
-	if configured.IssuedAt < a.index.Get(configured.Key).Floor.IssuedAt {
-		a.Log.Warn(fmt.Sprintf("%s - the configured JWT of the system account was issued at %s "+
+	if configured.IssuedAt < c.index.Get(configured.Key).Floor.IssuedAt {
+		c.Log.Warn(fmt.Sprintf("%s - the configured JWT of the system account was issued at %s "+
 			"and is older than one that was accepted before: it is served, since the store "+
 			"has none; renew its file",
 			logging.ShortKey(configured.Key),
 			logging.Time(time.Unix(configured.IssuedAt, 0))))
 	}
-	if !isNew || !a.Announcer.IsConfigured() {
+	if !isNew || !c.Announcer.IsConfigured() {
 		return
 	}
-	a.Log.Info(logging.ShortKey(configured.Key) +
+	c.Log.Info(logging.ShortKey(configured.Key) +
 		" - the configured JWT of the system account is another one: it is announced")
-	a.announceStored(configured.Key)
+	c.announcing.announceStored(configured.Key)
 }
 
 // touch commits that the JWT which is served is to be announced once more. That may be the

@@ -26,7 +26,8 @@ func filled(b *testing.B, n int) (registry *accounts.Registry, keys []string, to
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	registry = accounts.New(accounts.Options{Store: store, Committer: store,
-		Announcer: &announcer{}, Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
+		Announcer: &announcer{}, Trust: accounts.Trust{Operators: trust.Operators{trusted}},
+		CacheBytes: 32 << 20})
 	for range n {
 		a := jwttest.NewAccount(b)
 		keys, tokens = append(keys, a.ID), append(tokens, o.Account(b, a))
@@ -69,7 +70,7 @@ func BenchmarkRescan(b *testing.B) {
 func BenchmarkPack(b *testing.B) {
 	filled, _, _ := filled(b, 2000)
 	o := filled.Options
-	o.CacheBytes = -1
+	o.CacheBytes = 0
 	registry := accounts.New(o)
 	for b.Loop() {
 		n := 0

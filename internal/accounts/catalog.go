@@ -23,7 +23,7 @@ const (
 	importBytes  = 80
 )
 
-// verdictSize is the Size of Verdicts.
+// verdictSize is the sizeOf of Verdicts.
 func verdictSize(a *Account) int {
 	return verdictBytes + len(a.Name) + importBytes*len(a.Imports)
 }
@@ -34,16 +34,28 @@ func verdictSize(a *Account) int {
 type catalog struct {
 	Options
 
-	trust    atomic.Pointer[Trust]
-	verdicts Verdicts[*Account]
-	index    *jwtstore.Index
-	clockLog *slog.Logger  // for warnings of a wrong clock
-	filled   atomic.Bool   // what the index does not know has come by hand
-	verified atomic.Uint64 // stored JWTs, since the start; for tests
+	trust      *atomic.Pointer[Trust]
+	announcing *announcing
+	verdicts   *Verdicts[*Account]
+	index      *jwtstore.Index
+	clockLog   *slog.Logger  // for warnings of a wrong clock
+	filled     atomic.Bool   // what the index does not know has come by hand
+	verified   atomic.Uint64 // stored JWTs, since the start; for tests
+}
 
-	// edited is called for what has come into the store by hand and is served. It must return at
-	// once.
-	edited func(key string)
+// newCatalog returns a catalog without a Trust, see SetTrust.
+func newCatalog(o Options) *catalog {
+	trust := new(atomic.Pointer[Trust])
+	c := &catalog{
+		Options:    o,
+		trust:      trust,
+		announcing: newAnnouncing(o, trust),
+		verdicts:   NewVerdicts(o.Store, o.CacheBytes, verdictSize, o.Log),
+		index:      o.Store.Index(),
+		clockLog:   logging.Limited(o.Log, 1, time.Hour),
+	}
+	c.filled.Store(c.index.IsFilled())
+	return c
 }
 
 // trusts reports whether an account JWT of this issuer counts. Without an operator each does that
@@ -91,7 +103,7 @@ func (c *catalog) load(key string) (*Account, error) {
 	})
 	if isNew && c.index.Get(key).Hash != v.Found.Hash {
 		// It was put there by hand. What is served is a floor from then on.
-		_, _, _ = c.update(key, false)
+		_, _ = c.update(key, false)
 	}
 	switch {
 	case err == nil && v.Err == nil:

@@ -128,8 +128,8 @@ func Reason(err error) string {
 	return "refused"
 }
 
-// IsFinal reports whether Put will refuse the same JWT for good. A nil error is final too.
-func IsFinal(err error) bool {
+// isFinal reports whether Put will refuse the same JWT for good. A nil error is final too.
+func isFinal(err error) bool {
 	return err == nil || errors.Is(err, ErrLesser) || errors.Is(err, ErrReplaced) ||
 		isA[*OlderError](err) || isA[*DeletedError](err) || isA[*BlockedError](err)
 }

@@ -56,7 +56,7 @@ func (r *remover) expireOne(ctx context.Context, key string) error {
 	}
 	err := r.remove(ctx, event, "its JWT has expired", decide)
 	if errors.Is(err, errNotExpired) || errors.Is(err, fs.ErrNotExist) {
-		_, _, err = r.update(key, false)
+		_, err = r.update(key, false)
 	}
 	return err
 }

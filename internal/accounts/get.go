@@ -144,13 +144,15 @@ func (r *Registry) askOthers(
 // answer can't be taken the error says why, and the Account is the one that was stored before, or
 // nil. The error wraps ErrNotFound if the primary has none.
 func (r *Registry) Refresh(ctx context.Context, key string, primary Source) (*Account, error) {
+	var o *offer
 	a, err := AskPrimary(ctx, key, primary, AnswerFuncs[*Account]{
 		Put: func(token []byte) (*Account, error) {
-			result, err := r.Put(context.WithoutCancel(ctx), key, token, FromPrimary)
+			o = newOffer(key, token, FromPrimary, r.trust.Load())
+			result, err := r.put(context.WithoutCancel(ctx), o)
 			return result.Account, err
 		},
 		Stored: func() (*Account, error) { return r.GetLocal(ctx, key) },
-		Verify: func(token []byte) (*Account, error) { return r.Verify(key, token) },
+		Verify: func() (*Account, error) { return r.judge(o) },
 	})
 	if isA[*DeletedError](err) {
 		err = fmt.Errorf("%w: %w", ErrNotFound, err)
@@ -166,7 +168,7 @@ var FromPrimary = Origin{Kind: KindPrimary, Peer: true}
 type AnswerFuncs[T comparable] struct {
 	Put    func(token []byte) (T, error) // stores an answer; the zero T if it is stored already
 	Stored func() (T, error)             // what is stored
-	Verify func(token []byte) (T, error) // judges an answer, and stores nothing
+	Verify func() (T, error)             // judges the last answer of Put, and stores nothing
 }
 
 // AskPrimary asks the primary for a JWT and stores the answer. If that can't be done, the answer is
@@ -183,13 +185,13 @@ func AskPrimary[T comparable](
 			err = refused
 			return refused
 		}
-		if IsFinal(refused) {
+		if isFinal(refused) {
 			refused = nil // it will be the same when it is asked for next
 			if a, err = r.Stored(); err == nil {
 				return nil
 			}
 		}
-		if a, err = r.Verify(token); err != nil {
+		if a, err = r.Verify(); err != nil {
 			a, _ = r.Stored()
 		}
 		// Both may refuse it for the same reason, which is told once.
@@ -224,27 +226,34 @@ func (r *Registry) GetRaw(ctx context.Context, key string) ([]byte, error) {
 
 // Verify judges a JWT that another server has for an account, and stores nothing. It may have
 // expired, but may not be older than what was accepted before. The signature is checked each time.
-func (r *Registry) Verify(key string, token []byte) (*Account, error) {
-	o := newOffer(key, token, Origin{Peer: true}, r.trust.Load())
-	err := o.bad
-	if err != nil {
+func (c *catalog) Verify(key string, token []byte) (*Account, error) {
+	return c.judge(newOffer(key, token, Origin{Peer: true}, c.trust.Load()))
+}
+
+// judge is Verify for an offer of another server. What Put has read and verified of it is not read
+// again.
+func (c *catalog) judge(o *offer) (*Account, error) {
+	if err := o.read(); err != nil {
 		return nil, err
 	}
-	if o.Head, err = o.trust.Operators.Check(key, o.JWT); err != nil {
+	if err := o.trust.Operators.CheckHead(o.Key, o.Head); err != nil {
 		return nil, err
 	}
-	text, err := r.Store.Tombstone(key)
+	if err := o.verify(); err != nil {
+		return nil, err
+	}
+	text, err := c.Store.Tombstone(o.Key)
 	if err != nil {
 		return nil, err
 	}
 	if err := readTombstone(text).check(o); err != nil {
 		return nil, err
 	}
-	_, known, err := r.update(key, false)
+	known, err := c.update(o.Key, false)
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckFloor(&o.Account, known.Floor, o.from, false); err != nil {
+	if err := CheckFloor(&o.Account, known.now.Floor, o.from, false); err != nil {
 		return nil, err
 	}
 	return o.tagged(), nil

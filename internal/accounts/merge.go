@@ -3,9 +3,7 @@ package accounts
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/sha256"
-	"time"
 
 	"nats-account-server/internal/trust"
 )
@@ -15,9 +13,35 @@ import (
 // All servers come to the same answer. A JWT is newer than a tombstone only if it was issued after
 // the order. Of two JWTs of one second, or two tombstones, the one with the greater SHA-256 wins.
 func Wins(a, b []byte) bool {
+	if at, than := timeOf(a), timeOf(b); at != than {
+		return at > than
+	}
+	if isTombstone(a) != isTombstone(b) {
+		return isTombstone(a)
+	}
 	hashA, hashB := sha256.Sum256(bytes.TrimSpace(a)), sha256.Sum256(bytes.TrimSpace(b))
-	return cmp.Or(cmp.Compare(timeOf(a), timeOf(b)), compareFlags(isTombstone(a), isTombstone(b)),
-		bytes.Compare(hashA[:], hashB[:])) > 0
+	return bytes.Compare(hashA[:], hashB[:]) > 0
+}
+
+// Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it,
+// or a JWT than the one that was deleted. It does not matter whether the operator is trusted any
+// more. A JWT that no operator signed is never the newer one, and any other JWT is newer than it.
+// It is for two files of one account, where the index knows neither.
+func Newer(key string, a, b []byte) bool {
+	if isTombstone(a) {
+		later, earlier := readTombstone(a), readTombstone(b)
+		return cmp.Or(cmp.Compare(later.order.IssuedAt, earlier.order.IssuedAt),
+			cmp.Compare(later.issuedAt, earlier.issuedAt)) > 0
+	}
+	newer, err := checkAnyOperator(key, a)
+	switch {
+	case err != nil:
+		return false
+	case isTombstone(b):
+		return newer.IssuedAt > readTombstone(b).issuedAt
+	}
+	older, err := checkAnyOperator(key, b)
+	return err != nil || newer.IssuedAt > older.IssuedAt
 }
 
 // WholeTombstone returns a stored tombstone with its line about the order. One of nats-server has
@@ -41,44 +65,4 @@ func timeOf(stored []byte) int64 {
 		return -1
 	}
 	return at
-}
-
-// compareFlags orders false before true.
-func compareFlags(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
-}
-
-// userKey is the key of WithUser.
-type userKey struct{}
-
-// WithUser lets a Committer know which user has sent a change; "" is none.
-func WithUser(ctx context.Context, user string) context.Context {
-	if user == "" {
-		return ctx
-	}
-	return context.WithValue(ctx, userKey{}, user)
-}
-
-// UserOf returns the user of WithUser.
-func UserOf(ctx context.Context) string {
-	user, _ := ctx.Value(userKey{}).(string)
-	return user
-}
-
-// Revision is what a bucket keeps of one change of an account.
-type Revision struct {
-	Revision uint64
-	At       time.Time
-	Kind     string // way in, or "offer" for what a server had in its directory
-	User     string // "" if none was asked for
-	Server   string // host name of the account server
-	Override bool   // it has replaced a newer one
-	Deleted  bool
-	JWT      []byte // nil if the account was deleted
 }

@@ -3,9 +3,9 @@ package accounts
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -20,11 +20,15 @@ const (
 )
 
 // Misses asks other servers for what is not stored, once for all that want to know the same at the
-// same time. The zero Misses is ready.
+// same time.
 type Misses[T any] struct {
-	group singleflight.Group // by key, and the servers that the request has come through
-	once  sync.Once          // makes slots
-	slots chan struct{}      // one for each bounded lookup
+	group   singleflight.Group  // by key, and the servers that the request has come through
+	bounded *semaphore.Weighted // lookups at the primary
+}
+
+// NewMisses returns a Misses that asks for nothing yet.
+func NewMisses[T any]() *Misses[T] {
+	return &Misses[T]{bounded: semaphore.NewWeighted(maxMisses)}
 }
 
 // Ask returns what ask returns, within a second or so. Requests that have come through different
@@ -33,7 +37,6 @@ type Misses[T any] struct {
 func (m *Misses[T]) Ask(
 	ctx context.Context, key string, bounded bool, ask func(ctx context.Context) (T, error),
 ) (answer T, err error) {
-	m.once.Do(func() { m.slots = make(chan struct{}, maxMisses) })
 	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
 	asked := m.group.DoChan(key+" "+Via(ctx), func() (any, error) {
@@ -41,13 +44,11 @@ func (m *Misses[T]) Ask(
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout)
 		defer cancel()
 		if bounded {
-			select {
-			case m.slots <- struct{}{}:
-				defer func() { <-m.slots }()
-			case <-ctx.Done():
+			if m.bounded.Acquire(ctx, 1) != nil {
 				return answer,
 					fmt.Errorf("%w: %d others are being asked for", ErrUnreadable, maxMisses)
 			}
+			defer m.bounded.Release(1)
 		}
 		return ask(ctx)
 	})

@@ -171,6 +171,7 @@ func (s *modelServer) start() {
 		AllowOlder: s.allowOlder,
 		ReadOnly:   s.readOnly,
 		Now:        s.clock,
+		CacheBytes: 32 << 20,
 
 		AllowDelete: true,
 	})

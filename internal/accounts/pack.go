@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"iter"
-	"sync"
-	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/jwtstore"
 )
@@ -30,10 +30,10 @@ type packLine struct {
 // there are, packBatch of them are in memory at a time.
 func (c *catalog) Pack(ctx context.Context) iter.Seq2[string, []byte] {
 	return func(yield func(string, []byte) bool) {
-		p := packer{c, c.Now()}
+		now := c.Now()
 		var lines []packLine
 		send := func() bool {
-			p.readLines(lines)
+			c.readLines(lines, now)
 			for _, l := range lines {
 				if l.token != nil && !yield(l.key, l.token) {
 					return false
@@ -42,7 +42,7 @@ func (c *catalog) Pack(ctx context.Context) iter.Seq2[string, []byte] {
 			lines = lines[:0]
 			return true
 		}
-		for key, had := range c.shown(p.now) {
+		for key, had := range c.shown(now) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -55,49 +55,41 @@ func (c *catalog) Pack(ctx context.Context) iter.Seq2[string, []byte] {
 	}
 }
 
-// packer reads what a pack has.
-type packer struct {
-	catalog *catalog
-	now     time.Time // at which the pack was asked for
-}
-
-// readLines reads the JWTs of some lines.
-func (p *packer) readLines(lines []packLine) {
-	var taken atomic.Int64
-	var readers sync.WaitGroup
-	for range min(packReaders, len(lines)) {
-		readers.Go(func() {
-			for i := taken.Add(1) - 1; i < int64(len(lines)); i = taken.Add(1) - 1 {
-				l := &lines[i]
-				token, v, err := p.load(l.key, l.had)
-				if err == nil && isShown(v, p.now) {
-					l.token = bytes.TrimSpace(token)
-				}
+// readLines reads the JWTs of some lines, as far as they are shown now.
+func (c *catalog) readLines(lines []packLine, now time.Time) {
+	var readers errgroup.Group
+	readers.SetLimit(packReaders)
+	for i := range lines {
+		readers.Go(func() error {
+			l := &lines[i]
+			token, v, err := c.readLine(l.key, l.had)
+			if err == nil && isShown(v, now) {
+				l.token = bytes.TrimSpace(token)
 			}
+			return nil // what can't be read is left out
 		})
 	}
-	readers.Wait()
+	_ = readers.Wait()
 }
 
-// load returns what is stored for one account, of which the index had a Version a moment ago. As
-// long as that is right, the index is not asked again. What is in memory is not read.
-func (p *packer) load(
+// readLine returns what is stored for one account, of which the index had a Version a moment ago.
+// As long as that is right, the index is not asked again. What is in memory is not read.
+func (c *catalog) readLine(
 	key string, had jwtstore.Version,
 ) (token []byte, v jwtstore.Version, err error) {
-	c := p.catalog
-	if had.Mark != c.trust.Load().mark || lacksSummary(had) {
-		return c.update(key, true)
+	if had.Mark == c.trust.Load().mark && !lacksSummary(had) {
+		inMemory, known := c.verdicts.tokenOf(key, had.Stamp), jwtstore.Stamp{}
+		if inMemory != nil {
+			known = had.Stamp
+		}
+		token, stamp, err := c.Store.Load(key, known)
+		switch {
+		case err == nil && token == nil:
+			return inMemory, had, nil
+		case err == nil && stamp == had.Stamp:
+			return token, had, nil
+		}
 	}
-	inMemory, known := c.verdicts.tokenOf(key, had.Stamp), jwtstore.Stamp{}
-	if inMemory != nil {
-		known = had.Stamp
-	}
-	token, stamp, err := c.Store.Load(key, known)
-	switch {
-	case err == nil && token == nil:
-		return inMemory, had, nil
-	case err == nil && stamp == had.Stamp:
-		return token, had, nil
-	}
-	return c.update(key, true)
+	u, err := c.update(key, true)
+	return u.token, u.now, err
 }

@@ -72,7 +72,6 @@ type offer struct {
 	// warning is why nats-servers refuse it although it is taken; "" if they do not.
 	warning string
 	only    Precondition // for which it is meant
-	refused error        // the decision under the commit's lock; nil: allowed, or not asked
 }
 
 // newOffer is an offer about which nothing is known yet. token may have space around it, or the
@@ -361,27 +360,6 @@ func RaiseFloor(
 		return floor
 	}
 	return floor.After(found.IssuedAt, found.Hash)
-}
-
-// Newer reports whether a is newer than b: two stored JWTs of an account, or two tombstones of it,
-// or a JWT than the one that was deleted. It does not matter whether the operator is trusted any
-// more. A JWT that no operator signed is never the newer one, and any other JWT is newer than it.
-// It is for two files of one account, where the index knows neither.
-func Newer(key string, a, b []byte) bool {
-	if isTombstone(a) {
-		later, earlier := readTombstone(a), readTombstone(b)
-		return cmp.Or(cmp.Compare(later.order.IssuedAt, earlier.order.IssuedAt),
-			cmp.Compare(later.issuedAt, earlier.issuedAt)) > 0
-	}
-	newer, err := checkAnyOperator(key, a)
-	switch {
-	case err != nil:
-		return false
-	case isTombstone(b):
-		return newer.IssuedAt > readTombstone(b).issuedAt
-	}
-	older, err := checkAnyOperator(key, b)
-	return err != nil || newer.IssuedAt > older.IssuedAt
 }
 
 // CheckEpoch refuses an iat below zero. issuedAt is in Unix seconds.

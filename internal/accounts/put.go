@@ -47,12 +47,7 @@ func (r *Registry) Put(ctx context.Context, key string, token []byte, from Origi
 
 // PutIf is Put for a JWT that is meant for a state of the account: the error is a *ChangedError if
 // the account is in another one when the JWT would be stored. The zero Precondition holds for any
-// state.
-//
-// The order: a subject that names no account costs nothing. What a peer has and the index knows is
-// dropped next, without the store. inspect comes before the signing service, since only its refusal
-// says that one is needed. commit does the rest under the account's lock. Last, an update that was
-// refused makes the stored JWT heard again.
+// state. A subject that names no account costs nothing.
 func (r *Registry) PutIf(
 	ctx context.Context, key string, token []byte, from Origin, only Precondition,
 ) (Result, error) {
@@ -63,6 +58,15 @@ func (r *Registry) PutIf(
 	}
 	o := newOffer(key, token, from, r.trust.Load())
 	o.only = only
+	return r.put(ctx, o)
+}
+
+// put is Put for an offer.
+//
+// The order: what a peer has and the index knows is dropped first, without the store. inspect comes
+// before the signing service, since only its refusal says that one is needed. commit does the rest
+// under the account's lock. Last, an update that was refused makes the stored JWT heard again.
+func (r *Registry) put(ctx context.Context, o *offer) (Result, error) {
 	if o.from.indexFirst() { // costs no signature check and no look into the store
 		switch err := r.policy.compareIndex(o, r.index.Get(o.Key)); {
 		case errors.Is(err, errSame):
@@ -100,19 +104,20 @@ func (r *Registry) commit(ctx context.Context, o *offer, inspected error) (Resul
 	if inspected != nil {
 		return Result{}, r.refuse(o, inspected)
 	}
+	// refused tells a decision of the policy from trouble of the store: the Committer returns both
+	// as an error.
+	var refused error
 	seq, err := r.Committer.Put(WithUser(ctx, o.from.User), o.Key, o.from.Kind, o.JWT,
 		func(now jwtstore.Stored) (jwtstore.Version, error) {
-			// refused tells a decision of the policy from trouble of the store: the Committer
-			// returns both as an error.
-			o.refused = r.allow(o, now)
-			return o.version(), o.refused
+			refused = r.allow(o, now)
+			return o.version(), refused
 		})
 	switch {
 	case err == nil:
 		return r.recordCommitted(o, seq)
 	case errors.Is(err, errSame), errors.Is(err, ErrSuperseded):
 		return r.unchanged(ctx, o)
-	case o.refused == nil: // it was allowed: the store is in trouble
+	case refused == nil: // it was allowed: the store is in trouble
 		err = fmt.Errorf("%w: %w", ErrSave, err)
 	}
 	return Result{}, r.refuse(o, err)
@@ -135,7 +140,7 @@ func (r *Registry) allow(o *offer, now jwtstore.Stored) error {
 	err := r.policy.decide(o)
 	if err != nil && o.current.floor != now.Floor {
 		// What is stored was put there by hand. It is the floor from now on, also if it goes again.
-		_, _, _ = r.update(o.Key, false)
+		_, _ = r.update(o.Key, false)
 	}
 	return err
 }

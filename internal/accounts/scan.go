@@ -24,17 +24,26 @@ import (
 )
 
 // scanner brings the index up to date with what was changed in the store by hand, and knows whether
-// the whole store was seen. The three atomics are read without the lock, by readiness and by packs.
+// the whole store was seen. The atomics are read without the lock, by readiness and by packs.
 type scanner struct {
 	*catalog
-	scanned  atomic.Bool  // a rescan has seen the whole store since the trust was set
-	lost     atomic.Int64 // how often the index had been lost by then
-	compared atomic.Bool  // a Review has been finished
+	seen     atomic.Pointer[view] // when the last rescan began; nil: it has not seen everything
+	compared atomic.Bool          // a Review has been finished
 
 	scanning sync.Mutex // one rescan at a time; guards what follows
 	unread   string     // what the last one has logged that can't be read
 	judged   *Trust     // under which the whole index was judged; nil: none
+	lost     int        // how often the index had been lost when the last one began
 }
+
+// view is under what the store is seen. What was seen under another view is to be seen again.
+type view struct {
+	trust *Trust
+	lost  int // how often the index has been lost
+}
+
+// view returns the present one.
+func (c *scanner) view() view { return view{c.trust.Load(), c.index.Lost()} }
 
 // RescanChanged brings the index up to date with the directories of the store in which a file has
 // come, has gone, or was replaced. If there is none it costs next to nothing. A file that was
@@ -59,30 +68,30 @@ func (c *scanner) Sweep(ctx context.Context) {
 // is new. It reads only what the index does not know. The error says what can't be read, which is
 // logged too, and wraps ErrUnreadable. It wraps ErrPartly if the rest counts.
 //
-// The order: flags are set before the work, so that a change of the trust meanwhile can take them
-// back. A setting after the work would hide that change. What only the trust has changed is judged
-// from the index next. The scan of the store comes last and finds the rest. An error of ctx sets
-// the flags back.
+// The order: the view is taken before the work, so that a change of the trust meanwhile makes it an
+// old one. What only the trust has changed is judged from the index next. The scan of the store
+// comes last and finds the rest.
 func (c *scanner) rescan(ctx context.Context, o jwtstore.Scan) error {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
-	// Unless the trust changes or the index is lost from here on, it will have been seen.
-	c.scanned.Store(true)
-	if lost := int64(c.index.Lost()); c.lost.Swap(lost) != lost {
+	now := c.view()
+	if now.lost != c.lost {
+		c.lost = now.lost
 		c.filled.Store(false)
 	}
 	s := &scan{scanner: c, begun: time.Now(), logged: time.Now()}
-	if t := c.trust.Load(); o.Every || c.judged != t {
+	if o.Every || c.judged != now.trust {
 		// It is skipped if the index was judged under this trust and not every file is wanted.
-		s.rejudge(ctx, t)
-		c.judged = t
+		s.rejudge(ctx, now.trust)
+		c.judged = now.trust
 	}
 	o.Look, o.Progress = s.look, s.progress
 	if err := c.Store.Scan(ctx, o); err != nil {
-		c.scanned.Store(false)
+		c.seen.Store(nil)
 		c.judged = nil
 		return err
 	}
+	c.seen.Store(&now)
 	// From here on a JWT that the index does not know was put there by hand.
 	c.filled.Store(true)
 	if s.unknown > 0 {
@@ -111,9 +120,9 @@ type scan struct {
 func (s *scan) look(key string, err error) (ok bool) {
 	isNew := false
 	if err == nil {
-		var had, now jwtstore.Version
-		_, had, now, err = s.compareStored(key, false)
-		isNew = !had.Stored() && now.Stored()
+		var u updated
+		u, err = s.update(key, false)
+		isNew = !u.had.Stored() && u.now.Stored()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,24 +239,22 @@ func (s *scan) reportUnread() error {
 // Rescanned reports whether a rescan has seen the whole store since the trust was last set and the
 // index was last lost.
 func (c *scanner) Rescanned() bool {
-	return c.scanned.Load() && c.lost.Load() == int64(c.index.Lost())
+	seen := c.seen.Load()
+	return seen != nil && *seen == c.view()
 }
 
-// update brings the index up to date with what is stored for one account, and returns that: the
-// zero Version if nothing is. What the index knows already is read only if read is set; token is
-// nil otherwise.
-func (c *catalog) update(key string, read bool) (token []byte, v jwtstore.Version, err error) {
-	token, _, v, err = c.compareStored(key, read)
-	return token, v, err
+// updated is what update has found.
+type updated struct {
+	had, now jwtstore.Version // of the index; the zero Version if nothing is stored
+	token    []byte           // what is stored; nil if it was not read
 }
 
-// compareStored is update, and returns what the index had before.
+// update brings the index up to date with what is stored for one account. What the index knows
+// already is read only if read is set.
 //
 // It repeats until no other change has come between reading and writing the index. Each turn reads
 // the store again. A JWT that is gone leaves the floor, so that an older one can't come back.
-func (c *catalog) compareStored(
-	key string, read bool,
-) (token []byte, had, now jwtstore.Version, err error) {
+func (c *catalog) update(key string, read bool) (updated, error) {
 	for {
 		had, t := c.index.Get(key), c.trust.Load()
 		known := had.Stamp
@@ -260,16 +267,16 @@ func (c *catalog) compareStored(
 		case errors.Is(err, fs.ErrNotExist):
 			next = jwtstore.Version{Seq: had.Seq, Floor: had.Floor}
 		case err != nil:
-			return nil, had, had, err
+			return updated{}, err
 		case token != nil:
 			next = c.renewed(t, key, token, stamp, had)
 		}
 		if next == had || c.index.Swap(key, had, next) {
 			c.checkClock(key, next.Floor)
 			if c.isEdit(had, next) {
-				c.edited(key)
+				c.announcing.announceEdited(key)
 			}
-			return token, had, next, nil
+			return updated{had, next, token}, nil
 		}
 	}
 }

@@ -177,6 +177,36 @@ func TestARescanThatFails(t *testing.T) {
 	}
 }
 
+// slowScan calls during while it scans.
+type slowScan struct {
+	accounts.Store
+	during func()
+}
+
+func (s *slowScan) Scan(ctx context.Context, o jwtstore.Scan) error {
+	s.during()
+	return s.Store.Scan(ctx, o)
+}
+
+// TestARescanCountsWhenItHasEnded, and not under a trust that has come meanwhile. A list of all
+// accounts waits for it.
+func TestARescanCountsWhenItHasEnded(t *testing.T) {
+	store := &slowScan{}
+	e := newEnv(t, func(o *accounts.Options) {
+		store.Store, o.Store = o.Store, store
+	})
+	store.during = func() {
+		if e.registry.Rescanned() {
+			t.Error("it counts while it goes on")
+		}
+	}
+	rescan(t, e.registry)
+	store.during = func() { e.registry.SetTrust(e.trust(t, e.op)) }
+	if err := e.registry.Rescan(t.Context()); err != nil || e.registry.Rescanned() {
+		t.Errorf("%v, it counts under another trust", err)
+	}
+}
+
 // TestARescanAddsSummaries to an index that an earlier version of this program has made. It judges nothing
 // anew: what the index says of a JWT stays.
 func TestARescanAddsSummaries(t *testing.T) {

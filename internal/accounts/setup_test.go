@@ -191,6 +191,7 @@ func (e *testEnv) options(t *testing.T, edits ...func(*accounts.Options)) accoun
 		Trust:       e.trust(t, e.op),
 		Log:         slog.New(loggingtest.New(e.log, logging.Format{})),
 		Now:         func() time.Time { return e.now },
+		CacheBytes:  32 << 20,
 	}
 	for _, edit := range edits {
 		edit(&o)

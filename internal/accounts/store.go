@@ -2,16 +2,25 @@ package accounts
 
 import (
 	"context"
+	"time"
 
 	"nats-account-server/internal/jwtstore"
 )
 
-// Store returns stored JWTs. Both stores of jwtstore meet it.
-type Store interface {
+// Loader returns stored JWTs.
+type Loader interface {
 	// Load returns what is stored for key, and its stamp. jwt is nil if the stamp is still known.
 	// The error is fs.ErrNotExist for an account that is not stored. Any other error means that the
 	// store can't be read. The caller must not change the bytes.
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
+	// Changes returns a number that is another one after each change of what is stored for key; 0
+	// if that is not known. It costs less than a Load.
+	Changes(key string) uint64
+}
+
+// Store has the stored JWTs of all accounts. Both stores of jwtstore meet it.
+type Store interface {
+	Loader
 	// Tombstone returns what was kept of a deleted account; nil if it was never deleted.
 	Tombstone(key string) ([]byte, error)
 	// Scan finds the accounts of which the index does not know what is stored.
@@ -35,6 +44,35 @@ type Committer interface {
 	// Touch commits that the JWT of key is to be announced once more. If none is stored the error
 	// is fs.ErrNotExist, unless the JWT is elsewhere.
 	Touch(ctx context.Context, key, kind string, elsewhere bool) (seq uint64, err error)
+}
+
+// userKey is the key of WithUser.
+type userKey struct{}
+
+// WithUser lets a Committer know which user has sent a change; "" is none.
+func WithUser(ctx context.Context, user string) context.Context {
+	if user == "" {
+		return ctx
+	}
+	return context.WithValue(ctx, userKey{}, user)
+}
+
+// UserOf returns the user of WithUser.
+func UserOf(ctx context.Context) string {
+	user, _ := ctx.Value(userKey{}).(string)
+	return user
+}
+
+// Revision is what a bucket keeps of one change of an account.
+type Revision struct {
+	Revision uint64
+	At       time.Time
+	Kind     string // way in, or "offer" for what a server had in its directory
+	User     string // "" if none was asked for
+	Server   string // host name of the account server
+	Override bool   // it has replaced a newer one
+	Deleted  bool
+	JWT      []byte // nil if the account was deleted
 }
 
 // Source may have the JWT of an account that is not in the store.

@@ -18,17 +18,12 @@ import (
 // maxErrorBytes bounds what a log line shows of an error about a JWT.
 const maxErrorBytes = 512
 
-// DamageInterval is how often the log says that a stored JWT can't be served.
-const DamageInterval = time.Hour
+// damageInterval is how often the log says that a stored JWT can't be served.
+const damageInterval = time.Hour
 
 // maxDamageLines bounds the lines about that in a minute. After a change of the operator all stored
 // JWTs may be bad.
 const maxDamageLines = 100
-
-// DamageLog is the logger for the lines about stored JWTs that can't be served.
-func DamageLog(log *slog.Logger) *slog.Logger {
-	return logging.Limited(log, maxDamageLines, time.Minute)
-}
 
 // Verdict is what was found out about one version of a stored JWT. It is never changed.
 type Verdict[T any] struct {
@@ -38,7 +33,7 @@ type Verdict[T any] struct {
 	cause error          // the check's error
 	mark  uint64         // of the trust under which it was found out
 	stamp jwtstore.Stamp // under which the store returned the JWT
-	// changes is what Verdicts.Changes has returned before the store was asked.
+	// changes is what the store's Changes has returned before it was asked.
 	changes uint64
 	token   []byte // as it is stored
 }
@@ -47,22 +42,31 @@ type Verdict[T any] struct {
 // forgets is read and verified again. The store decides what is served; Verdicts only saves the
 // work.
 type Verdicts[T any] struct {
-	// Store has the JWTs, see the Store of this package. A store without stamps returns zero ones.
-	Store interface {
-		Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
-	}
-	// Changes returns a number that is another one after each change of what is stored; 0 if that
-	// is not known. nil: it is never known.
-	Changes  func(key string) uint64
-	MaxBytes int // of memory, for the verdicts and their JWTs; 0: none are kept
-	// Size returns the bytes of memory that a verdict takes beside its JWT.
-	Size     func(found T) int
-	Log      *slog.Logger
-	Reported Recently // what the log has said to be damaged, by key and hash
+	store    Loader
+	maxBytes int
+	sizeOf   func(found T) int
+	log      *slog.Logger
+	reported Recently // what the log has said to be damaged, by key and hash
 
 	mu    sync.RWMutex
 	byKey map[string]*Verdict[T]
 	bytes int // of all, see size
+}
+
+// NewVerdicts returns a Verdicts that is empty. It keeps verdicts and their JWTs in up to maxBytes
+// of memory; 0 means that none are kept. sizeOf returns the bytes that a verdict takes beside its
+// JWT. log gets a line for each JWT that can't be served, now and then.
+func NewVerdicts[T any](
+	store Loader, maxBytes int, sizeOf func(found T) int, log *slog.Logger,
+) *Verdicts[T] {
+	return &Verdicts[T]{
+		store:    store,
+		maxBytes: maxBytes,
+		sizeOf:   sizeOf,
+		log:      logging.Limited(log, maxDamageLines, time.Minute),
+		reported: Recently{Period: damageInterval},
+		byKey:    make(map[string]*Verdict[T]),
+	}
 }
 
 // Load returns the verdict on what is stored for a key. check verifies a JWT; what it said under
@@ -70,10 +74,7 @@ type Verdicts[T any] struct {
 func (vs *Verdicts[T]) Load(
 	key string, mark uint64, check func(token []byte) (T, error),
 ) (*Verdict[T], error) {
-	had, changes := vs.get(key), uint64(0)
-	if vs.Changes != nil {
-		changes = vs.Changes(key)
-	}
+	had, changes := vs.get(key), vs.store.Changes(key)
 	known := jwtstore.Stamp{}
 	if had != nil && had.mark == mark {
 		if changes != 0 && had.changes == changes {
@@ -82,7 +83,7 @@ func (vs *Verdicts[T]) Load(
 		}
 		known = had.stamp
 	}
-	token, stamp, err := vs.Store.Load(key, known) // no token: had is still right
+	token, stamp, err := vs.store.Load(key, known) // no token: had is still right
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fs.ErrNotExist
@@ -110,8 +111,8 @@ func (vs *Verdicts[T]) report(key string, v *Verdict[T]) {
 
 // logDamaged is report for a version, "" if its content is not known.
 func (vs *Verdicts[T]) logDamaged(key, version string, why error) {
-	if vs.Reported.Allow(key+version, time.Now()) {
-		vs.Log.Error(fmt.Sprintf("%s - error loading JWT - %s", logging.ShortKey(key),
+	if vs.reported.Allow(key+version, time.Now()) {
+		vs.log.Error(fmt.Sprintf("%s - error loading JWT - %s", logging.ShortKey(key),
 			logging.Quote(why.Error(), maxErrorBytes)))
 	}
 }
@@ -165,16 +166,13 @@ func (vs *Verdicts[T]) get(key string) *Verdict[T] {
 func (vs *Verdicts[T]) put(key string, v *Verdict[T]) {
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
-	if vs.byKey == nil {
-		vs.byKey = make(map[string]*Verdict[T])
-	}
 	vs.forgetLocked(key) // its bytes do not count any more
 	size := vs.size(v)
-	if size > vs.MaxBytes {
+	if size > vs.maxBytes {
 		return
 	}
 	for other := range vs.byKey { // any will do: the order of a map is random
-		if vs.bytes+size <= vs.MaxBytes {
+		if vs.bytes+size <= vs.maxBytes {
 			break
 		}
 		vs.forgetLocked(other)
@@ -185,7 +183,7 @@ func (vs *Verdicts[T]) put(key string, v *Verdict[T]) {
 
 // size returns the bytes of memory that a verdict takes. The allocator rounds a JWT up, by a
 // sixteenth on average.
-func (vs *Verdicts[T]) size(v *Verdict[T]) int { return cap(v.token)*17/16 + vs.Size(v.Found) }
+func (vs *Verdicts[T]) size(v *Verdict[T]) int { return cap(v.token)*17/16 + vs.sizeOf(v.Found) }
 
 // forgetLocked drops the verdict of a key. vs.mu must be held.
 func (vs *Verdicts[T]) forgetLocked(key string) {

@@ -29,6 +29,8 @@ func (s *tokenStore) Load(
 	return bytes.Repeat([]byte{'x'}, s.size), stamp, nil
 }
 
+func (*tokenStore) Changes(string) uint64 { return 0 }
+
 // verified is what a check makes of a JWT. Its texts are allocated one by one, as a decoder does it.
 func verified(key string, token []byte) (*Account, error) {
 	imports := make([]string, len(token)/1000)
@@ -50,9 +52,7 @@ func TestVerdictsAreBoundedInBytes(t *testing.T) {
 	const limit = 16 << 20
 	for _, size := range []int{450, 800, 5000} {
 		store := &tokenStore{size: size}
-		vs := &Verdicts[*Account]{
-			Store: store, MaxBytes: limit, Size: verdictSize, Log: slog.New(slog.DiscardHandler),
-		}
+		vs := NewVerdicts(store, limit, verdictSize, slog.New(slog.DiscardHandler))
 		before := heap()
 		const n = 25_000
 		load := func(i int) {
@@ -84,7 +84,7 @@ func TestVerdictsAreBoundedInBytes(t *testing.T) {
 // TestNoVerdictsAreKept asks with a limit of 0.
 func TestNoVerdictsAreKept(t *testing.T) {
 	store := &tokenStore{size: 700}
-	vs := &Verdicts[*Account]{Store: store, Size: verdictSize, Log: slog.New(slog.DiscardHandler)}
+	vs := NewVerdicts(store, 0, verdictSize, slog.New(slog.DiscardHandler))
 	for range 3 {
 		_, err := vs.Load("A", 1, func(token []byte) (*Account, error) {
 			return NewAccount(token, trust.Head{}), nil
@@ -109,10 +109,8 @@ func heap() int64 {
 
 // TestAStoreThatKnowsOfNoChangeIsNotAsked counts how often the store is asked.
 func TestAStoreThatKnowsOfNoChangeIsNotAsked(t *testing.T) {
-	changes, asked := uint64(1), 0
-	store := &stampedStore{stamp: jwtstore.Stamp{1, 1, 1, 1}, asked: &asked}
-	vs := Verdicts[*Account]{Store: store, MaxBytes: 1 << 20, Size: verdictSize, Log: slog.Default(),
-		Changes: func(string) uint64 { return changes }}
+	store := &stampedStore{}
+	vs := NewVerdicts(store, 1<<20, verdictSize, slog.Default())
 	for _, step := range []struct {
 		name    string
 		changes uint64
@@ -128,7 +126,7 @@ func TestAStoreThatKnowsOfNoChangeIsNotAsked(t *testing.T) {
 		// It may give way to an older file, of which no change is told.
 		{"a change without a file", 4, jwtstore.CommitStamp(7), 2, 2},
 	} {
-		changes, store.stamp, asked = step.changes, step.stamp, 0
+		*store = stampedStore{stamp: step.stamp, changes: step.changes}
 		for range 2 {
 			v, err := vs.Load("A", step.mark, func(token []byte) (*Account, error) {
 				return verified("A", token)
@@ -137,22 +135,25 @@ func TestAStoreThatKnowsOfNoChangeIsNotAsked(t *testing.T) {
 				t.Errorf("%s: loaded %q, %v, want %q", step.name, v.token, err, want)
 			}
 		}
-		if asked != step.want {
-			t.Errorf("%s: the store was asked %d times, want %d", step.name, asked, step.want)
+		if store.asked != step.want {
+			t.Errorf("%s: the store was asked %d times, want %d", step.name, store.asked, step.want)
 		}
 	}
 }
 
 // stampedStore has one JWT, which is its stamp as a text.
 type stampedStore struct {
-	stamp jwtstore.Stamp
-	asked *int
+	stamp   jwtstore.Stamp
+	changes uint64
+	asked   int
 }
+
+func (s *stampedStore) Changes(string) uint64 { return s.changes }
 
 func (s *stampedStore) Load(
 	_ string, known jwtstore.Stamp,
 ) (jwt []byte, now jwtstore.Stamp, err error) {
-	*s.asked++
+	s.asked++
 	if known == s.stamp {
 		return nil, s.stamp, nil
 	}

@@ -53,10 +53,9 @@ const (
 	repeatInterval = 5 * time.Second
 )
 
-// Store keeps tokens by hash, with two of the methods of accounts.Store and accounts.Committer.
+// Store keeps tokens by hash, with some of the methods of accounts.Store and accounts.Committer.
 type Store interface {
-	// Load returns the token of a hash, as accounts.Store does it for accounts.
-	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
+	accounts.Loader
 	// Put commits a token if allow agrees. There are no tombstones of tokens, and no index.
 	Put(ctx context.Context, key, kind string, jwt []byte,
 		allow func(jwtstore.Stored) (jwtstore.Version, error)) (seq uint64, err error)
@@ -95,8 +94,8 @@ type Registry struct {
 	Options
 	// A reload may replace it while requests ask.
 	primary   atomic.Pointer[accounts.Primary] // nil in it: this server follows no other one
-	verdicts  accounts.Verdicts[*Token]        // by hash; without the issuer, which may change
-	misses    accounts.Misses[*Token]          // Gets of what is not stored, by hash
+	verdicts  *accounts.Verdicts[*Token]       // by hash; without the issuer, which may change
+	misses    *accounts.Misses[*Token]         // Gets of what is not stored, by hash
 	announced accounts.Recently                // unchanged tokens that were announced
 }
 
@@ -108,12 +107,9 @@ func New(o Options) *Registry {
 	}
 	r := &Registry{
 		Options: o,
-		verdicts: accounts.Verdicts[*Token]{
-			Store: o.Store, MaxBytes: maxVerdictBytes,
-			Size:     func(*Token) int { return verdictBytes },
-			Log:      accounts.DamageLog(o.Log),
-			Reported: accounts.Recently{Period: accounts.DamageInterval},
-		},
+		verdicts: accounts.NewVerdicts(o.Store, maxVerdictBytes,
+			func(*Token) int { return verdictBytes }, o.Log),
+		misses:    accounts.NewMisses[*Token](),
 		announced: accounts.Recently{Period: repeatInterval},
 	}
 	r.SetPrimary(nil)

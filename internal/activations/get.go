@@ -1,6 +1,7 @@
 package activations
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -63,25 +64,31 @@ func (r *Registry) miss(
 func (r *Registry) Refresh(
 	ctx context.Context, hash string, primary accounts.Source,
 ) (*Token, error) {
+	var t *Token
+	var bad error
 	return accounts.AskPrimary(ctx, hash, primary, accounts.AnswerFuncs[*Token]{
 		Put: func(token []byte) (*Token, error) {
-			t, err := decodeAs(hash, token)
-			if err != nil {
-				return nil, err
+			if t, bad = decodeAs(hash, bytes.TrimSpace(token)); bad != nil {
+				return nil, bad
 			}
 			// Without its account, a good token would be refused as one of an unknown issuer.
 			if err := r.refreshExporter(ctx, t, primary); err != nil {
 				return nil, fmt.Errorf("%w: %w", accounts.ErrUnreadable, err)
 			}
-			t, _, err = r.Put(context.WithoutCancel(ctx), token, accounts.FromPrimary)
+			stored, _, err := r.put(context.WithoutCancel(ctx), t,
+				checkSize(t.JWT, accounts.FromPrimary), accounts.FromPrimary)
 			if errors.Is(err, ErrTooLarge) { // it will always be: it is only served
-				return r.Verify(ctx, hash, token)
+				return r.served(ctx, t)
 			}
-			return t, err
+			return stored, err
 		},
-		// Stored and Verify are for an answer that can't be taken.
 		Stored: func() (*Token, error) { return r.GetLocal(ctx, hash) },
-		Verify: func(token []byte) (*Token, error) { return r.Verify(ctx, hash, token) },
+		Verify: func() (*Token, error) {
+			if bad != nil {
+				return nil, fmt.Errorf("%w: %w", accounts.ErrDamaged, bad)
+			}
+			return r.served(ctx, t)
+		},
 	})
 }
 
@@ -146,16 +153,6 @@ func (r *Registry) GetRaw(ctx context.Context, hash string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", accounts.ErrDamaged, secret)
 	}
 	return stored, nil
-}
-
-// Verify checks a token of another server, which is said to have this hash, and stores nothing. It
-// may have expired. The error wraps accounts.ErrDamaged, ErrNotFound or accounts.ErrUnreadable.
-func (r *Registry) Verify(ctx context.Context, hash string, token []byte) (*Token, error) {
-	t, err := decodeAs(hash, token)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", accounts.ErrDamaged, err)
-	}
-	return r.served(ctx, t)
 }
 
 // served returns an intact token if a stored account has signed it now. Accounts change, so that is

@@ -15,18 +15,40 @@ import (
 // errSame ends a commit that has nothing to do: the same claims are stored already.
 var errSame = errors.New("the same activation JWT is stored")
 
-// Put stores a token if a stored account has signed it, itself or with a signing key. It is the
-// only way in. changed is false if the same token is stored already. With ErrAudit the
-// token is stored. With another error nothing has changed.
+// Put stores a token if a stored account has signed it, itself or with a signing key. changed is
+// false if the same token is stored already. With ErrAudit the token is stored. With another error
+// nothing has changed.
 func (r *Registry) Put(
 	ctx context.Context, token []byte, from accounts.Origin,
 ) (t *Token, changed bool, err error) {
-	event := accounts.Event{Origin: from, Result: accounts.Accepted}
 	token, err = trust.Bare(token)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrBadJWT, err)
-	} else {
-		t, err = r.put(ctx, token, from)
+	} else if err = checkSize(token, from); err == nil { // decoding takes time and memory
+		t, err = decode(token)
+	}
+	return r.put(ctx, t, err, from)
+}
+
+// PutAs is Put for a token that must have this hash. What does not is damaged, and leaves no line in
+// the audit.
+func (r *Registry) PutAs(
+	ctx context.Context, hash string, token []byte, from accounts.Origin,
+) (t *Token, changed bool, err error) {
+	if t, err = decodeAs(hash, bytes.TrimSpace(token)); err != nil {
+		return nil, false, fmt.Errorf("%w: %w", accounts.ErrDamaged, err)
+	}
+	return r.put(ctx, t, checkSize(t.JWT, from), from)
+}
+
+// put is the only way in. It takes a decoded token, unless refused says why it can't be taken, and
+// reports the decision. t is nil if it could not be decoded: then it names nothing that is certain.
+func (r *Registry) put(
+	ctx context.Context, t *Token, refused error, from accounts.Origin,
+) (_ *Token, changed bool, err error) {
+	event := accounts.Event{Origin: from, Result: accounts.Accepted}
+	if err = refused; err == nil {
+		err = r.commit(ctx, t, from)
 	}
 	switch {
 	case errors.Is(err, errSame): // no failure for the client
@@ -34,66 +56,59 @@ func (r *Registry) Put(
 	case err != nil:
 		event.Result, event.Reason = accounts.Refused, accounts.Reason(err)
 	}
-	// A token that can't be decoded names nothing that is certain.
 	if t != nil {
 		event.Account, event.Issuer, event.New = t.Key, t.Issuer, t.AuditVersion()
 	}
-	var audited error
 	if r.Observer != nil {
-		audited = r.Observer.Observe(event)
+		if audited := r.Observer.Observe(event); audited != nil && err == nil {
+			err = fmt.Errorf("%w: %w", accounts.ErrAudit, audited)
+		}
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	if audited != nil {
-		return nil, false, fmt.Errorf("%w: %w", accounts.ErrAudit, audited)
-	}
 	return t, event.Result == accounts.Accepted, nil
 }
 
-// put decodes, checks and commits a token. The error is errSame if there is nothing to do. With an
-// error t is what was refused, nil if it could not be decoded.
-func (r *Registry) put(
-	ctx context.Context, token []byte, from accounts.Origin,
-) (t *Token, err error) {
-	// The server that has written a revision of the bucket has decided about it.
-	isDecided := from.ByRevision()
-	// The size comes first, because decoding takes time and memory.
-	if len(token) > maxTokenBytes && !from.File && !isDecided {
-		return nil, ErrTooLarge
+// checkSize refuses a token that is too large, unless its size has been decided about elsewhere.
+func checkSize(token []byte, from accounts.Origin) error {
+	if len(token) > maxTokenBytes && !from.File && !from.ByRevision() {
+		return ErrTooLarge
 	}
-	if t, err = decode(token); err != nil {
-		return nil, err
-	}
-	// The token is decoded by now, so that the audit can name it.
+	return nil
+}
+
+// commit checks and commits a token. The error is errSame if there is nothing to do.
+func (r *Registry) commit(ctx context.Context, t *Token, from accounts.Origin) error {
 	if r.ReadOnly && !from.File {
-		return t, accounts.ErrReadOnly
+		return accounts.ErrReadOnly
 	}
-	if !isDecided {
+	// The server that has written a revision of the bucket has decided about it.
+	if !from.ByRevision() {
 		if err := r.check(ctx, t, from); err != nil {
-			return t, err
+			return err
 		}
 	}
 	// The Store calls compare under the hash's commit lock. refused tells its error from the
 	// Store's.
 	var refused error
-	_, err = r.Store.Put(accounts.WithUser(ctx, from.User), t.Key, from.Kind, token,
+	_, err := r.Store.Put(accounts.WithUser(ctx, from.User), t.Key, from.Kind, t.JWT,
 		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
 			v.Floor, refused = r.compare(t, now, from)
 			return v, refused
 		})
 	switch {
 	case refused != nil:
-		return t, refused
+		return refused
 	case errors.Is(err, accounts.ErrSuperseded):
-		return t, errSame
+		return errSame
 	case err != nil:
-		return t, fmt.Errorf("%w: %w", ErrSave, err)
+		return fmt.Errorf("%w: %w", ErrSave, err)
 	}
 	// The line is the original's. The subject is cut, since it may be long.
 	r.Log.Info(fmt.Sprintf("updated activation JWT - %s-%s - %.130q", logging.ShortKey(t.Issuer),
 		logging.ShortKey(t.claims.Subject), string(t.claims.ImportSubject)))
-	return t, nil
+	return nil
 }
 
 // check judges a token without the stored one: its issuer, and whether it can be used now. A file
@@ -125,12 +140,15 @@ func (r *Registry) compare(
 	t *Token, now jwtstore.Stored, from accounts.Origin,
 ) (jwtstore.Floor, error) {
 	floor := now.Floor
-	if had, err := decodeAs(t.Key, now.JWT); err == nil {
-		if bytes.Equal(had.Payload, t.Payload) {
-			return floor, errSame // in other bytes too: a header of version 1 is not signed
-		}
+	had, _ := r.verdicts.Find(t.Key, 0, now.JWT,
+		func(token []byte) (*Token, error) { return decodeAs(t.Key, token) })
+	switch {
+	case had.Err != nil: // it is damaged, or there is none
+	case bytes.Equal(had.Found.Payload, t.Payload):
+		return floor, errSame // in other bytes too: a header of version 1 is not signed
+	default:
 		// A token that was there before the index knew it is a floor too.
-		floor = accounts.RaiseFloor(floor, &had.Account, now.Stamp, r.Now())
+		floor = accounts.RaiseFloor(floor, &had.Found.Account, now.Stamp, r.Now())
 	}
 	if !from.Peer && !from.File && trust.IsRespelled(t.JWT, t.claims.Version) {
 		return floor, fmt.Errorf("%w: %w", ErrBadJWT, trust.ErrRespelled)

@@ -62,7 +62,7 @@ func decode(token []byte) (*Token, error) {
 	return &Token{*accounts.NewAccount(token, head), claims}, nil
 }
 
-// decodeAs decodes a token that must have this hash. A nil token is damaged.
+// decodeAs decodes a token that must have this hash. nil is no token.
 func decodeAs(hash string, token []byte) (*Token, error) {
 	t, err := decode(token)
 	if err == nil && t.Key != hash {
@@ -118,8 +118,7 @@ func (r *Registry) checkIssuer(ctx context.Context, t *Token) error {
 		return nil
 	}
 	// A signing key counts as long as the stored account names it.
-	claims, err := jwt.DecodeAccountClaims(string(bytes.TrimSpace(account.JWT)))
-	if err != nil || !claims.SigningKeys.Contains(t.Issuer) {
+	if claims := account.Claims(); claims == nil || !claims.SigningKeys.Contains(t.Issuer) {
 		return fmt.Errorf("%w: it is no signing key of the account %s, as that is stored",
 			ErrIssuer, short)
 	}

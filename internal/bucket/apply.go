@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
@@ -92,10 +91,7 @@ func (a *applier) applyAs(ctx context.Context, r applied) (refused bool, err err
 		ByHand: !r.isOfServer(), User: r.header.Get(headerUser)}
 	switch {
 	case trust.IsActivationHash(r.key):
-		// The policy puts a token under the hash that it has itself. It must be this one.
-		if err = activations.Check(r.key, r.value); err == nil {
-			_, _, err = a.tokens.Put(ctx, r.value, from)
-		}
+		_, _, err = a.tokens.PutAs(ctx, r.key, r.value, from)
 	case r.isTombstone():
 		err = a.accounts.Replace(ctx, r.key, r.value, from)
 	default:

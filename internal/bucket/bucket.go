@@ -156,10 +156,9 @@ type Accounts interface {
 	RescanChanged(ctx context.Context) error
 }
 
-// Tokens is the policy for activation tokens. *activations.Registry meets it. Put has no key: the
-// policy finds it from the token.
+// Tokens is the policy for activation tokens. *activations.Registry meets it.
 type Tokens interface {
-	Put(ctx context.Context, token []byte, from accounts.Origin) (
+	PutAs(ctx context.Context, hash string, token []byte, from accounts.Origin) (
 		t *activations.Token, changed bool, err error)
 }
 

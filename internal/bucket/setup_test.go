@@ -181,7 +181,7 @@ func (m *member) start(keepers ...*keeper) *member {
 		m.t.Fatal(err)
 	}
 	o := m.registry
-	o.AllowDelete = true
+	o.AllowDelete, o.CacheBytes = true, 32<<20
 	o.Store, o.Committer, o.Announcer, o.Unsaved = m.Store, m.Store, m.notifier, m.Store
 	o.Trust, o.Log = accounts.Trust{Operators: trust.Operators{operator}}, log
 	m.accounts = accounts.New(o)

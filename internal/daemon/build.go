@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"errors"
 	"time"
 
@@ -139,7 +138,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Peers:      d.client,
 		Signer:     d.client,
 		Trust:      t.Trust,
-		CacheBytes: cmp.Or(c.CacheSize, -1), // to the registry 0 is the default
+		CacheBytes: c.CacheSize,
 		AllowOlder: c.AllowOlder,
 		ReadOnly:   c.ReadOnly,
 		Log:        d.log.Logger,

@@ -99,7 +99,8 @@ func (e *syncEnv) start(open func(string) (*dirsync.Folder, error)) {
 	folder, err := open(e.dir)
 	e.must(err)
 	e.registry = accounts.New(accounts.Options{Store: e.store, Committer: e.store,
-		Announcer: silent{}, Unsaved: folder, Trust: e.trust(), ReadOnly: true, Log: log})
+		Announcer: silent{}, Unsaved: folder, Trust: e.trust(), ReadOnly: true, Log: log,
+		CacheBytes: 32 << 20})
 	memory := jwtstore.NewMemory(false)
 	e.tokens = activations.New(activations.Options{Accounts: e.registry, Store: memory,
 		Connection: silent{}, Publisher: e.published, ReadOnly: true, Log: log})

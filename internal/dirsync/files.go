@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/activations"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
@@ -54,16 +53,10 @@ func (s *Syncer) offerTokens(ctx context.Context, accountsOffered bool) {
 		if !isDue || !trust.IsActivationHash(f.Key) || ctx.Err() != nil {
 			continue
 		}
-		// Put takes a token under its own hash, whatever the name of the file.
-		err := activations.Check(f.Key, f.JWT)
-		if err == nil {
-			var t *activations.Token
-			var changed bool
-			t, changed, err = s.Activations.Put(ctx, f.JWT, fromFile)
-			if changed && s.filled {
-				// Tokens that Fill reads are not announced: nothing says that they have changed.
-				s.Activations.Announce(t, true)
-			}
+		t, changed, err := s.Activations.PutAs(ctx, f.Key, f.JWT, fromFile)
+		if changed && s.filled {
+			// Tokens that Fill reads are not announced: nothing says that they have changed.
+			s.Activations.Announce(t, true)
 		}
 		s.decide(f, f.Key, err)
 	}

@@ -93,6 +93,8 @@ func (s *fakeStore) Delete(context.Context, string, string, func(jwtstore.Stored
 
 func (s *fakeStore) Scan(context.Context, jwtstore.Scan) error { return s.scanErr }
 
+func (*fakeStore) Changes(string) uint64 { return 0 }
+
 func (s *fakeStore) Load(key string, known jwtstore.Stamp) ([]byte, jwtstore.Stamp, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -278,6 +280,7 @@ func newEnvironment(t testing.TB, edits ...func(*httpapi.Options)) *environment 
 	env.registry = accounts.New(accounts.Options{
 		Store: env.store, Committer: env.store, Announcer: env.announcer, Observer: env.audit,
 		Signer: env.signer, Trust: accounts.Trust{Operators: trust.Operators{op}}, Log: log,
+		CacheBytes: 32 << 20,
 	})
 	o := httpapi.Options{
 		Accounts: env.registry,

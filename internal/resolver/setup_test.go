@@ -129,6 +129,7 @@ func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountS
 		Store: store, Committer: store, Announcer: srv.notifier,
 		Peers: srv.client, Signer: srv.client,
 		Trust: trustIn(t, env.op), Log: log,
+		CacheBytes: 32 << 20,
 	})
 	srv.tokens = activations.New(activations.Options{
 		Accounts: srv.registry, Store: store, Connection: srv.notifier,

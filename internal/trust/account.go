@@ -66,23 +66,13 @@ var strict = base64.RawURLEncoding.Strict()
 // says why. With an error the head holds what could be read. token has no space around it. Name and
 // ID may be any text.
 func Peek(token []byte) (Head, error) {
-	head, err := peek(token)
-	if err != nil {
-		err = Explain(token, err)
-	}
-	return head, err
-}
-
-// peek is Peek without the explanation. Explain would read the token again, which costs more than
-// the check itself.
-func peek(token []byte) (Head, error) {
 	claims, payload, err := Payload(token)
 	if err != nil {
-		return Head{}, err
+		return Head{}, Explain(token, err)
 	}
 	var body accountBody
 	if err := json.Unmarshal(claims, &body); err != nil {
-		return Head{}, err
+		return Head{}, Explain(token, err)
 	}
 	limits := body.Nats.Limits
 	body.Payload, body.NoBearer = payload, limits.DisallowBearer
@@ -91,14 +81,17 @@ func peek(token []byte) (Head, error) {
 	for _, i := range body.Nats.Imports {
 		body.Imports = append(body.Imports, i.Account)
 	}
-	if body.Type != jwt.AccountClaim && body.Nats.Type != jwt.AccountClaim {
-		return body.Head, ErrNotAccount
+	switch {
+	case body.Type != jwt.AccountClaim && body.Nats.Type != jwt.AccountClaim:
+		err = ErrNotAccount
+	case !IsAccountKey(body.Issuer) && !IsOperatorKey(body.Issuer):
+		// This is the text of the jwt library, which clients know.
+		err = errors.New("unable to validate expected prefixes - [account operator]")
 	}
-	// This is the text of the jwt library, which clients know.
-	if !IsAccountKey(body.Issuer) && !IsOperatorKey(body.Issuer) {
-		return body.Head, errors.New("unable to validate expected prefixes - [account operator]")
+	if err != nil {
+		err = Explain(token, err)
 	}
-	return body.Head, nil
+	return body.Head, err
 }
 
 // readHead reads what a JWT of any kind says of itself; false if it can't be read. It accepts space
@@ -199,20 +192,27 @@ var ErrRespelled = errors.New("its first part is not that of a JWT of version 1:
 // Check reports whether token is a JWT of the account key that one of the operators signed,
 // whatever its dates are. Without an operator a JWT only has to be consistent in itself. The error
 // is for people: it says which operator did not sign. head is set as far as it could be read.
-func (all Operators) Check(key string, token []byte) (Head, error) {
-	head, err := Peek(token)
-	if err != nil {
+func (all Operators) Check(key string, token []byte) (head Head, err error) {
+	if head, err = Peek(token); err != nil {
 		return head, err
 	}
-	if head.Subject != key || !IsAccountKey(key) {
-		return head, fmt.Errorf("it is the JWT of another subject, not of %s", key)
+	if err = all.CheckHead(key, head); err != nil {
+		return head, err
 	}
 	// The signature is checked last, because it costs most.
-	if err := all.checkIssuer(head.Issuer); err != nil && len(all) > 0 {
-		return head, err
-	}
 	_, err = Verify(token, head)
 	return head, err
+}
+
+// CheckHead is Check for a head that Peek has read. The signature is left to Verify.
+func (all Operators) CheckHead(key string, head Head) error {
+	if head.Subject != key || !IsAccountKey(key) {
+		return fmt.Errorf("it is the JWT of another subject, not of %s", key)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return all.checkIssuer(head.Issuer)
 }
 
 // ParseAccount reads an account JWT file, bare or decorated, and checks the JWT's own signature.
