@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"nats-account-server/internal/logging"
@@ -61,10 +62,7 @@ type Refusal struct{ Server, Reason string }
 func (d Delivery) Unanswered() int { return d.Servers - d.Acked - d.NotInUse - len(d.Refused) }
 
 // String is the line that a client reads after "stored; ".
-func (d Delivery) String() string { return d.taken() + d.partly() }
-
-// taken says which nats-servers have taken the change.
-func (d Delivery) taken() string {
+func (d Delivery) String() string {
 	switch {
 	case d.State == NotConfigured:
 		return "NATS is not configured"
@@ -81,37 +79,36 @@ func (d Delivery) taken() string {
 		return fmt.Sprintf("none of %s has ever answered an account update",
 			natsServers(d.NeverAnswered))
 	case len(d.Refused) == d.Servers:
-		return d.refusals() + d.others()
-	case len(d.Refused) > 0:
-		return d.counts() + "; " + d.refusals() + d.others()
-	default:
-		return d.counts() + d.others()
+		return d.line()
 	}
+	return d.line(d.counts())
 }
-
-// others is the part of the line about nats-servers of which nothing else is known.
-func (d Delivery) others() string {
-	if d.New == 0 {
-		return ""
-	}
-	return "; " + logging.Count(d.New, "more has", "more have") + " not answered yet"
-}
-
-// natsServers is so many nats-servers.
-func natsServers(n int) string { return logging.Count(n, "nats-server", "nats-servers") }
 
 // Summary is String for a client that asks later.
 func (d Delivery) Summary() string {
 	if d.State != Sent || d.Settled == 0 {
 		return d.String()
 	}
-	text := fmt.Sprintf("nothing is pending for %d of %s",
-		d.Acked+d.NotInUse, natsServers(d.Servers))
-	if len(d.Refused) > 0 {
-		text += "; " + d.refusals()
-	}
-	return text + d.others() + d.partly()
+	return d.line(fmt.Sprintf("nothing is pending for %d of %s",
+		d.Acked+d.NotInUse, natsServers(d.Servers)))
 }
+
+// line is the whole line. Its first parts are about nats-servers that have not refused.
+func (d Delivery) line(parts ...string) string {
+	if len(d.Refused) > 0 {
+		parts = append(parts, describe(d.Refused, "refused by ", "by"))
+	}
+	if d.New > 0 {
+		parts = append(parts, logging.Count(d.New, "more has", "more have")+" not answered yet")
+	}
+	if at := d.NotInEffect(); at != "" {
+		parts = append(parts, at)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// natsServers is so many nats-servers.
+func natsServers(n int) string { return logging.Count(n, "nats-server", "nats-servers") }
 
 // counts is the part of the line about nats-servers that have not refused.
 func (d Delivery) counts() (text string) {
@@ -136,12 +133,6 @@ func (d Delivery) counts() (text string) {
 // maxRefusals is how many nats-servers that refuse a change, or a part of it, the line names.
 const maxRefusals = 5
 
-// oneLine keeps what a nats-server says on its line.
-func oneLine(reason string) string { return logging.Quote(reason, maxErrorBytes) }
-
-// refusals is the part of the line about nats-servers that have refused.
-func (d Delivery) refusals() string { return describe(d.Refused, "refused by ", "by") }
-
 // NotInEffect says what is acknowledged and not in effect, and where; "" if nothing is known of
 // that kind.
 func (d Delivery) NotInEffect() string {
@@ -149,14 +140,6 @@ func (d Delivery) NotInEffect() string {
 		return ""
 	}
 	return describe(d.Partly, "not wholly in effect on ", "on")
-}
-
-// partly is NotInEffect as a part of the line.
-func (d Delivery) partly() string {
-	if len(d.Partly) == 0 {
-		return ""
-	}
-	return "; " + d.NotInEffect()
 }
 
 // describe names nats-servers and their reasons. Those with the same reason share it. what comes
@@ -171,15 +154,18 @@ func describe(all []Refusal, what, by string) (text string) {
 		case r.Reason == named[i-1].Reason:
 			text += ", " + r.Server
 		default:
-			text += ": " + oneLine(named[i-1].Reason) + "; " + what + r.Server
+			text += because(named[i-1]) + "; " + what + r.Server
 		}
 	}
-	text += ": " + oneLine(named[len(named)-1].Reason)
+	text += because(named[len(named)-1])
 	if more := len(all) - len(named); more > 0 {
 		text += fmt.Sprintf("; and %s %d more", by, more)
 	}
 	return text
 }
+
+// because is what a nats-server says, kept on its line.
+func because(r Refusal) string { return ": " + logging.Quote(r.Reason, maxErrorBytes) }
 
 // Wait implements Receipt for an announcement of which nothing more will be learned.
 func (d Delivery) Wait(context.Context, time.Duration) Delivery { return d }

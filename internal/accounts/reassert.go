@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ const (
 	reassertInterval = time.Second
 	// maxReassertInterval is how long two servers that contradict each other for ever come to wait.
 	maxReassertInterval = 10 * time.Minute
+	// sweepAfter is how often accounts are taken out that are not announced again any more.
+	sweepAfter = time.Minute
 )
 
 // reassert announces the stored JWT again, after one was announced that may not replace it. A
@@ -24,7 +27,7 @@ const (
 // keeps whatever it is given.
 func (a *announcing) reassert(o *offer) {
 	a.Announcer.Contested(o.Key)
-	if a.reasserter.heard(o.Key, o.from.Peer, a.announceStored) {
+	if a.reasserter.heard(o.Key, o.from.Peer) {
 		a.Log.Warn(fmt.Sprintf("%s - a JWT was announced that may not replace the stored one: "+
 			"the stored one is announced again", logging.ShortKey(o.Key)))
 		a.announceStored(o.Key)
@@ -34,7 +37,7 @@ func (a *announcing) reassert(o *offer) {
 // Reassert announces the stored JWT of an account again, now or when that was not done for some
 // time, since a nats-server may run another one.
 func (r *Registry) Reassert(key string) {
-	if r.announcing.reasserter.want(key, r.announcing.announceStored) {
+	if r.announcing.reasserter.want(key) {
 		r.announcing.announceStored(key)
 	}
 }
@@ -68,9 +71,11 @@ func (a *announcing) announceStored(key string) {
 // the last event. The first event is announced at once. Of those in the period after it, one
 // announcement is made when the period ends.
 type reasserter struct {
-	mu sync.Mutex
-	// accounts has the accounts that were announced again lately, by key. A timer takes them out.
-	accounts map[string]*reassertion
+	announce func(key string) // at the end of a period
+
+	mu       sync.Mutex
+	accounts map[string]*reassertion // those that were announced again lately, by key
+	swept    time.Time               // when those that were not were taken out
 }
 
 // reassertion is what is remembered of one account for two periods after its last announcement.
@@ -82,15 +87,15 @@ type reassertion struct {
 }
 
 // heard notes that another JWT was announced, and reports whether the stored one is to be announced
-// now. If it is to be announced later, announce is called then. If another account server has
-// announced it after this one, neither may ever give in, since one lacks a key: the periods double.
-// Which JWT that was does not matter, as there may be several such servers.
-func (m *reasserter) heard(key string, peer bool, announce func(key string)) (now bool) {
+// now. Otherwise that is done when the period ends. If another account server has announced it
+// after this one, neither may ever give in, since one lacks a key: the periods double. Which JWT
+// that was does not matter, as there may be several such servers.
+func (m *reasserter) heard(key string, peer bool) (now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.getLocked(key)
 	// What is waited for is the period that has begun; the new one begins after it.
-	wait := time.Until(a.last.Add(a.period))
+	end := a.last.Add(a.period)
 	switch {
 	case !peer:
 		a.period = reassertInterval
@@ -98,72 +103,54 @@ func (m *reasserter) heard(key string, peer bool, announce func(key string)) (no
 		a.isLonger = true
 		a.period = min(2*a.period, maxReassertInterval)
 	}
-	return m.announceLocked(key, a, wait, announce)
+	return m.announceLocked(key, a, end)
 }
 
 // want is heard for a JWT that was not announced by another server. It leaves the periods as they
 // are.
-func (m *reasserter) want(key string, announce func(key string)) (now bool) {
+func (m *reasserter) want(key string) (now bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a := m.getLocked(key)
-	return m.announceLocked(key, a, time.Until(a.last.Add(a.period)), announce)
+	return m.announceLocked(key, a, a.last.Add(a.period))
 }
 
 // getLocked returns what is remembered of an account. m.mu must be held.
 func (m *reasserter) getLocked(key string) *reassertion {
+	isOver := func(_ string, a *reassertion) bool {
+		return !a.waits && time.Since(a.last) >= 2*a.period
+	}
+	if time.Since(m.swept) >= sweepAfter {
+		maps.DeleteFunc(m.accounts, isOver)
+		m.swept = time.Now()
+	}
 	a := m.accounts[key]
-	if a == nil {
-		if m.accounts == nil {
-			m.accounts = make(map[string]*reassertion)
-		}
+	if a == nil || isOver(key, a) {
 		a = &reassertion{period: reassertInterval}
 		m.accounts[key] = a
 	}
 	return a
 }
 
-// announceLocked reports whether the account is to be announced now. If not, announce is called
-// after a wait, once. m.mu must be held.
-func (m *reasserter) announceLocked(
-	key string, a *reassertion, wait time.Duration, announce func(key string),
-) (now bool) {
+// announceLocked reports whether the account is to be announced now. If not, that is done when the
+// period ends. m.mu must be held.
+func (m *reasserter) announceLocked(key string, a *reassertion, end time.Time) (now bool) {
 	switch {
 	case a.waits:
 		return false
-	case wait <= 0:
-		m.beginLocked(key, a)
+	case time.Until(end) <= 0:
+		a.begin()
 		return true
 	}
 	a.waits = true
-	time.AfterFunc(wait, func() {
+	time.AfterFunc(time.Until(end), func() {
 		m.mu.Lock()
-		m.beginLocked(key, a)
+		a.begin()
 		m.mu.Unlock()
-		announce(key)
+		m.announce(key)
 	})
 	return false
 }
 
-// beginLocked begins a period, with an announcement. m.mu must be held.
-func (m *reasserter) beginLocked(key string, a *reassertion) {
-	began := time.Now()
-	a.last, a.waits, a.isLonger = began, false, false
-	m.forgetLater(key, a, began)
-}
-
-// forgetLater forgets an account two periods after the announcement that began then, unless there
-// is another one.
-func (m *reasserter) forgetLater(key string, a *reassertion, began time.Time) {
-	time.AfterFunc(2*a.period-time.Since(began), func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		switch {
-		case a.waits || a.last != began:
-		case time.Since(began) >= 2*a.period:
-			delete(m.accounts, key)
-		default: // the period has become longer
-			m.forgetLater(key, a, began)
-		}
-	})
-}
+// begin begins a period, with an announcement.
+func (a *reassertion) begin() { a.last, a.waits, a.isLonger = time.Now(), false, false }
