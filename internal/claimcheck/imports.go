@@ -52,7 +52,7 @@ func Imports(
 	}) {
 		if i := c.Imports[n]; why != "" {
 			faults = append(faults, fmt.Sprintf("import of %s %.128q from %.12s: %s", i.Type,
-				string(Imported(i)), i.Account, why))
+				claimdiff.Remote(i), i.Account, why))
 		}
 	}
 	return faults
@@ -82,7 +82,7 @@ func Faults(imports []*jwt.Import, check func(*jwt.Import) string) []string {
 		if faults[n] = check(i); faults[n] != "" || !i.IsStream() {
 			continue
 		}
-		id := stream{i.Account, Imported(i)}
+		id := stream{i.Account, imported(i)}
 		if seen[id] {
 			faults[n] = faultTwice
 		}
@@ -91,11 +91,8 @@ func Faults(imports []*jwt.Import, check func(*jwt.Import) string) []string {
 	return faults
 }
 
-// Imported returns the subject that an import has in the exporting account.
-func Imported(i *jwt.Import) jwt.Subject {
-	there, _ := claimdiff.Subjects(i)
-	return jwt.Subject(there)
-}
+// imported returns the subject that an import has in the exporting account.
+func imported(i *jwt.Import) jwt.Subject { return jwt.Subject(claimdiff.Remote(i)) }
 
 // Import returns why an import of an account does nothing, "" if it does what it should. from is
 // nil if the exporting account is not known. The result is a clause in English for people: "it is
@@ -106,13 +103,13 @@ func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Ti
 	}
 	why := "it is not exported"
 	for _, e := range from.Exports {
-		if e == nil || e.Type != i.Type || !Imported(i).IsContainedIn(e.Subject) {
+		if e == nil || e.Type != i.Type || !imported(i).IsContainedIn(e.Subject) {
 			continue
 		}
 		why = checkGrant(importer, i, e, from, now)
 		// The export of this very subject decides. Of several others that contain it, one is
 		// enough.
-		if why == "" || Imported(i) == e.Subject {
+		if why == "" || imported(i) == e.Subject {
 			return why
 		}
 	}
@@ -125,7 +122,7 @@ func checkGrant(
 	importer string, i *jwt.Import, e *jwt.Export, from *jwt.AccountClaims, now time.Time,
 ) string {
 	switch {
-	case e.AccountTokenPosition > 0 && !isAt(e.AccountTokenPosition, importer, Imported(i), e):
+	case e.AccountTokenPosition > 0 && !isAt(e.AccountTokenPosition, importer, imported(i), e):
 		return fmt.Sprintf("token %d of the subject must be the importing account",
 			e.AccountTokenPosition)
 	case e.AccountTokenPosition > 0 || !e.TokenReq:
@@ -144,7 +141,7 @@ func checkGrant(
 		return faultExpired
 	case !from.DidSign(grant):
 		return "its activation token is not signed by that account"
-	case !Imported(i).IsContainedIn(grant.ImportSubject):
+	case !imported(i).IsContainedIn(grant.ImportSubject):
 		return "its activation token is for another subject"
 	case e.IsClaimRevoked(grant):
 		return "its activation token is revoked"

@@ -212,8 +212,8 @@ func describeImports(list jwt.Imports) (items []Item) {
 		i, plain := p.pushed, *p.pushed
 		plain.Name, plain.Share, plain.AllowTrace = "", false, false
 		item := Item{Field: "nats.imports[].subject", Of: string(i.Subject),
-			Label:   fmt.Sprintf("%s %s from %s", i.Type, Plain(remote(i)), Key(i.Account)),
-			Value:   "as " + Plain(local(i)),
+			Label:   fmt.Sprintf("%s %s from %s", i.Type, Plain(Remote(i)), Key(i.Account)),
+			Value:   "as " + Plain(Local(i)),
 			Details: clauses(func(d differ) { shareDiffer{d}.oneImport(&plain, i) })}
 		if i.Token != "" {
 			item.Value += ", " + tokenWords(i.Token)

@@ -270,7 +270,7 @@ func importID(i *jwt.Import) string {
 func (d shareDiffer) imports(stored, pushed jwt.Imports) {
 	for _, p := range match(stored, pushed, importID) {
 		i := cmp.Or(p.pushed, p.stored)
-		what := fmt.Sprintf("%s %s from %s", i.Type, Plain(remote(i)), Key(i.Account))
+		what := fmt.Sprintf("%s %s from %s", i.Type, Plain(Remote(i)), Key(i.Account))
 		in := shareDiffer{d.inside("nats.imports[].", string(i.Subject), what)}
 		switch {
 		case p.pushed == nil:
@@ -286,22 +286,18 @@ func (d shareDiffer) imports(stored, pushed jwt.Imports) {
 	}
 }
 
-// Subjects returns the subject of an import in the account that exports it, and in the one that
-// imports it.
-func Subjects(i *jwt.Import) (there, here string) { return remote(i), local(i) }
-
-// remote returns the subject that the exporter has. Claims without local_subject may have the old
-// field "to", where a service then has the exporter's subject.
-func remote(i *jwt.Import) string {
+// Remote returns the subject that an import has in the account that exports it. Claims without
+// local_subject may have the old field "to", where a service then has the exporter's subject.
+func Remote(i *jwt.Import) string {
 	if i.LocalSubject == "" && i.IsService() && i.GetTo() != "" {
 		return i.GetTo()
 	}
 	return string(i.Subject)
 }
 
-// local returns the subject that the importer has. In the old field "to", a stream has a prefix of
-// it. Example: the stream "a.b" with the prefix "x" is here "x.a.b".
-func local(i *jwt.Import) string {
+// Local returns the subject that an import has in the account that imports it. In the old field
+// "to", a stream has a prefix of it. Example: the stream "a.b" with the prefix "x" is here "x.a.b".
+func Local(i *jwt.Import) string {
 	switch {
 	case i.LocalSubject != "":
 		return string(i.LocalSubject)
@@ -314,8 +310,8 @@ func local(i *jwt.Import) string {
 // imported returns what follows the words for a new import: its subject here if that is another
 // one, and its token if it has one.
 func imported(i *jwt.Import) (words string) {
-	if local(i) != remote(i) {
-		words = " as " + Plain(local(i))
+	if Local(i) != Remote(i) {
+		words = " as " + Plain(Local(i))
 	}
 	if i.Token != "" {
 		words += ", " + tokenWords(i.Token)
@@ -355,8 +351,8 @@ func (d shareDiffer) oneImport(stored, pushed *jwt.Import) {
 	if stored.GetTo() != pushed.GetTo() {
 		field = "to"
 	}
-	d.raw(field, code, "is here as %s", local(stored), local(pushed), Plain)
-	d.raw("to", code, "asks for %s", remote(stored), remote(pushed), Plain)
+	d.raw(field, code, "is here as %s", Local(stored), Local(pushed), Plain)
+	d.raw("to", code, "asks for %s", Remote(stored), Remote(pushed), Plain)
 	d.flag("share", code, stored.Share, pushed.Share,
 		"the exporter sees who asks", "the exporter does not see who asks")
 	d.flag("allow_trace", code, stored.AllowTrace, pushed.AllowTrace,

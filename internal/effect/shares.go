@@ -133,7 +133,7 @@ func (f *shareFinder) compareImporter(of importer) {
 			continue
 		}
 		before, after := stored[n], pushed[n]
-		what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + ": "
+		what := i.Type.String() + " " + claimdiff.Plain(claimdiff.Remote(i)) + ": "
 		switch {
 		case before == "" && after != "":
 			f.addLine(Line{Kind: Stop, Code: "import_stops", Account: of.key, Name: of.name,
@@ -235,7 +235,7 @@ func (f *shareFinder) ownLine(k Kind, code string, i *jwt.Import, why string) {
 	if from := f.exporter(i.Account); from != nil {
 		name = from.Name
 	}
-	what := i.Type.String() + " " + claimdiff.Plain(string(claimcheck.Imported(i))) + " from "
+	what := i.Type.String() + " " + claimdiff.Plain(claimdiff.Remote(i)) + " from "
 	of := claimdiff.Plain(cmp.Or(name, claimdiff.Key(i.Account)))
 	f.add(k, code, 0, "%s%s: %s", what, of, why)
 }
@@ -259,7 +259,7 @@ func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 		return claimcheck.Import(f.key, i, f.exporter(i.Account), f.now)
 	}) {
 		if i := c.Imports[n]; i != nil && fault == "" {
-			id := []string{i.Account, i.Type.String(), string(claimcheck.Imported(i)), local(i)}
+			id := []string{i.Account, i.Type.String(), claimdiff.Remote(i), local(i)}
 			found[strings.Join(id, " ")] = i
 		}
 	}
@@ -267,7 +267,4 @@ func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 }
 
 // local returns the words for the subject that an import has in the importing account.
-func local(i *jwt.Import) string {
-	_, here := claimdiff.Subjects(i)
-	return claimdiff.Plain(here)
-}
+func local(i *jwt.Import) string { return claimdiff.Plain(claimdiff.Local(i)) }

@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/claimcheck"
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/monitor"
 )
@@ -74,7 +73,7 @@ func appendShared(all []shared, key, name string, i *jwt.Import, fault string) [
 	if i == nil {
 		return all
 	}
-	return append(all, shared{key, name, i.Type.String(), string(claimcheck.Imported(i)), fault})
+	return append(all, shared{key, name, i.Type.String(), claimdiff.Remote(i), fault})
 }
 
 // Text is the answer for people. Names are texts of tenants, so they are quoted unless they are

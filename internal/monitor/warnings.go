@@ -71,7 +71,7 @@ func (w *warner) imports() (found []Warning) {
 	}) {
 		if i := pushed.Imports[n]; fault != "" {
 			text := fmt.Sprintf("import of %s %s from %s: %s", i.Type,
-				claimdiff.Plain(string(claimcheck.Imported(i))), claimdiff.Key(i.Account), fault)
+				claimdiff.Plain(claimdiff.Remote(i)), claimdiff.Key(i.Account), fault)
 			found = append(found, Warning{claimcheck.Kind(fault), text})
 		}
 	}
@@ -118,7 +118,7 @@ func broken(importer, stored, pushed *jwt.AccountClaims, now time.Time) (found [
 		}
 		if fault := after[n]; fault != "" {
 			found = append(found, Warning{KindBreaks, fmt.Sprintf("%s imports %s %s: %s",
-				nameOf(importer), i.Type, claimdiff.Plain(string(claimcheck.Imported(i))), fault)})
+				nameOf(importer), i.Type, claimdiff.Plain(claimdiff.Remote(i)), fault)})
 		}
 	}
 	return found

@@ -225,9 +225,8 @@ type danglingNote struct {
 
 // danglingNoteOf describes an import that does nothing.
 func danglingNoteOf(f monitor.DanglingImport) danglingNote {
-	there, _ := claimdiff.Subjects(f.Import)
 	return danglingNote{account: account{f.Key, f.Name}, Kind: f.Import.Type.String(),
-		Subject: claimdiff.Plain(there), Fault: f.From.Fault,
+		Subject: claimdiff.Plain(claimdiff.Remote(f.Import)), Fault: f.From.Fault,
 		From: account{f.From.Key, f.From.Name}, IsStored: f.From.IsStored}
 }
 

@@ -199,8 +199,7 @@ func importersOf(d monitor.Detail) (all []neighbour) {
 
 // add adds an import. fault is "" for an import that works.
 func (n *neighbour) add(i *jwt.Import, fault string) {
-	there, _ := claimdiff.Subjects(i)
-	what := i.Type.String() + " " + claimdiff.Plain(there)
+	what := i.Type.String() + " " + claimdiff.Plain(claimdiff.Remote(i))
 	if fault != "" {
 		n.bad = append(n.bad, what)
 	} else {

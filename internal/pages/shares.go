@@ -106,8 +106,7 @@ func (r *shareRow) addImporter(a account) {
 // importRow describes an import. An import that works is described by its activation token if that
 // expires. The token is not verified again: from.Fault says whether it counts.
 func importRow(i *jwt.Import, from monitor.Source, now time.Time) shareRow {
-	there, here := claimdiff.Subjects(i)
-	row := shareRow{Subject: claimdiff.Plain(there), As: claimdiff.Plain(here),
+	row := shareRow{Subject: claimdiff.Plain(claimdiff.Remote(i)), As: claimdiff.Plain(claimdiff.Local(i)),
 		Kind: i.Type.String(), From: account{i.Account, from.Name}, State: tag{"ok", "exported"},
 		Why: from.Fault}
 	if row.Why != "" {
@@ -133,9 +132,8 @@ func (s *shares) findMissing(d monitor.Detail) {
 	for _, importer := range d.Importers {
 		for n, i := range importer.Imports {
 			if importer.Faults[n] != "" && len(s.Missing) < maxItems {
-				there, _ := claimdiff.Subjects(i)
 				s.Missing = append(s.Missing, missingRow{account{importer.Key, importer.Name},
-					claimdiff.Plain(there), i.Type.String(), importer.Faults[n]})
+					claimdiff.Plain(claimdiff.Remote(i)), i.Type.String(), importer.Faults[n]})
 			}
 		}
 	}
