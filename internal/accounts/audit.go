@@ -71,17 +71,17 @@ type noObserver struct{}
 func (noObserver) Observe(Event) error { return nil }
 
 // observe tells the Observer a decision, and returns an ErrAudit for its error.
-func (r *catalog) observe(e Event) error {
-	if err := r.Observer.Observe(e); err != nil {
+func (c *catalog) observe(e Event) error {
+	if err := c.Observer.Observe(e); err != nil {
 		return fmt.Errorf("%w: %w", ErrAudit, err)
 	}
 	return nil
 }
 
 // observeRefused tells the Observer of something that is refused. The sender gets an error anyway.
-func (r *catalog) observeRefused(e Event, reason string) {
+func (c *catalog) observeRefused(e Event, reason string) {
 	e.Result, e.Reason = Refused, reason
-	_ = r.Observer.Observe(e)
+	_ = c.Observer.Observe(e)
 }
 
 // event is what became of an offer. It leaves out the key of a path that names no account: that was
@@ -125,14 +125,4 @@ func (r *Registry) Refuse(path string, token []byte, from Origin, reason string,
 	o := newOffer(path, token, from, r.trust.Load())
 	_ = o.read() // the event shows what can be read
 	r.observeRefused(o.event(Refused), cmp.Or(reason, Reason(err)))
-}
-
-// SubjectOf is the account that a JWT claims to be of, unchecked; "" if it does not say.
-func SubjectOf(token []byte) string {
-	token, unclear := trust.Bare(token)
-	head, err := trust.Peek(token)
-	if unclear != nil || err != nil {
-		return ""
-	}
-	return head.Subject
 }

@@ -87,20 +87,21 @@ const (
 	Elsewhere                // it is stored, but not on this server
 )
 
+// outcomes are the words for them.
+var outcomes = [...]string{
+	NotStored: "not stored: ",
+	Uncertain: "outcome unknown: push it again, that is safe: ",
+	Full:      "bucket full: ",
+	Elsewhere: "committed, but not on this server: ",
+}
+
 // CommitError reports that a commit which several servers share has failed, or may have.
 type CommitError struct {
 	Outcome Outcome
 	Why     string // for the client
 }
 
-func (e *CommitError) Error() string {
-	return map[Outcome]string{
-		NotStored: "not stored: ",
-		Uncertain: "outcome unknown: push it again, that is safe: ",
-		Full:      "bucket full: ",
-		Elsewhere: "committed, but not on this server: ",
-	}[e.Outcome] + e.Why
-}
+func (e *CommitError) Error() string { return outcomes[e.Outcome] + e.Why }
 
 // Reason is the word of the audit log.
 func (*CommitError) Reason() string { return "save-failed" }

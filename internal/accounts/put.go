@@ -203,3 +203,13 @@ func (r *Registry) refuse(o *offer, err error) error {
 	r.observeRefused(o.event(Refused), Reason(err))
 	return err
 }
+
+// SubjectOf is the account that a JWT claims to be of, unchecked; "" if it does not say.
+func SubjectOf(token []byte) string {
+	token, unclear := trust.Bare(token)
+	head, err := trust.Peek(token)
+	if unclear != nil || err != nil {
+		return ""
+	}
+	return head.Subject
+}

@@ -24,12 +24,17 @@ func Explain(token []byte, err error) error {
 		return fmt.Errorf("%w: %w", err, ErrPrivateKey)
 	}
 	// Each of them needs what the ones before it have found no fault with.
-	for _, explain := range []func([]byte, error) string{explainText, explainParts, explainKind} {
-		if hint := explain(token, err); hint != "" {
-			return fmt.Errorf("%w: %s", err, hint)
-		}
+	hint := explainText(token)
+	if hint == "" {
+		hint = explainParts(token)
 	}
-	return err
+	if hint == "" {
+		hint = explainKind(token, err)
+	}
+	if hint == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, hint)
 }
 
 // badMember tells of a member of the claims whose value is of the wrong kind. Example: "exp is
@@ -70,7 +75,7 @@ const textUTF16 = "it is UTF-16, as PowerShell writes a file: save it as ASCII"
 
 // explainText tells what a text is that is no JWT, "" if it looks like one. The order goes from
 // what is certain to what is likely.
-func explainText(text []byte, _ error) string {
+func explainText(text []byte) string {
 	if len(text) == 0 {
 		return "it is empty: send the JWT, for instance with curl --data-binary @account.jwt"
 	}
@@ -126,7 +131,7 @@ func explainBytes(text []byte) string {
 }
 
 // explainParts tells which part of a JWT can't be decoded. The parts are looked at in their order.
-func explainParts(token []byte, _ error) string {
+func explainParts(token []byte) string {
 	if dots := bytes.Count(token, []byte{'.'}); dots != 2 {
 		return fmt.Sprintf("a JWT has three parts with dots between, and this has %d: it may be "+
 			"cut off, or be something else", dots+1)
