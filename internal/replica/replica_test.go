@@ -77,7 +77,7 @@ func followingWith(
 	web := httptest.NewServer(primary)
 	t.Cleanup(web.Close)
 	registry := accounts.New(accounts.Options{Store: store, Committer: store, Announcer: silent{},
-		Trust: accounts.Trust{Operators: trust.Operators{trusted}}})
+		Trust: accounts.Trust{Operators: trust.Operators{trusted}}, CacheBytes: 32 << 20})
 	tokens := activations.New(activations.Options{Accounts: registry, Store: store,
 		Connection: silent{}})
 	options := replica.Options{Primary: web.URL, Timeout: time.Second, MaxPack: 10,
