@@ -51,6 +51,8 @@ type world struct {
 
 	mu     sync.Mutex
 	tokens map[string][]byte // JWTs, by key
+	// decoded has the claims of each JWT that was looked at, by the JWT. All rows look at all accounts.
+	decoded map[string]*jwt.AccountClaims
 }
 
 // quietFacts asks for the accounts with JetStream while none changes.
@@ -154,7 +156,7 @@ func (w *world) Importers(key string) iter.Seq[jwtstore.Importer] {
 		w.mu.Lock()
 		var found []string
 		for k, token := range w.tokens {
-			for _, i := range decode(token).Imports {
+			for _, i := range w.decodeLocked(token).Imports {
 				if i.Account == key {
 					found = append(found, k)
 				}
@@ -167,6 +169,19 @@ func (w *world) Importers(key string) iter.Seq[jwtstore.Importer] {
 			}
 		}
 	}
+}
+
+// decodeLocked returns the claims of an account JWT, which is verified and decoded once. w.mu must be held.
+func (w *world) decodeLocked(token []byte) *jwt.AccountClaims {
+	c := w.decoded[string(token)]
+	if c == nil {
+		if w.decoded == nil {
+			w.decoded = map[string]*jwt.AccountClaims{}
+		}
+		c = decode(token)
+		w.decoded[string(token)] = c
+	}
+	return c
 }
 
 // decode returns the claims of an account JWT.
