@@ -30,8 +30,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binary = filepath.Join(dir, "nats-account-server")
-	build := exec.Command("go", "build",
-		"-race="+strconv.FormatBool(raceDetector()), "-o", binary, ".")
+	build := exec.Command("go", append([]string{"build", "-o", binary}, raceFlags()...)...)
 	build.Stderr = os.Stderr
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // a process would sleep for a second at its end
 	// The tests mostly wait for processes and for NATS. More of them run at once than there are
@@ -62,8 +61,20 @@ var releaseBinary = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// raceDetector says whether the tests were built with -race.
-func raceDetector() bool {
+// raceFlags are the flags of the race detector that the tests were built with. With other flags every package
+// would be compiled once more.
+func raceFlags() (flags []string) {
 	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+	if !ok {
+		return nil
+	}
+	for _, s := range info.Settings {
+		if s.Key == "-race" || s.Key == "-gcflags" {
+			flags = append(flags, s.Key+"="+s.Value)
+		}
+	}
+	return flags
 }
+
+// raceDetector says whether the tests were built with -race.
+func raceDetector() bool { return slices.Contains(raceFlags(), "-race=true") }
