@@ -1,12 +1,13 @@
 package natsconn
 
 import (
-	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"os"
+
+	"nats-account-server/internal/logging"
 )
 
 // Files are the paths of the PEM files of a connection. The zero Files trust the system's
@@ -14,7 +15,7 @@ import (
 type Files struct {
 	Root      string // trusted authorities; "" for those of the system
 	Cert, Key string // the client certificate; "" for none
-	Section   string // of the configuration that names them; "" for nats
+	Section   string // of the configuration that names them: nats or store.kv
 }
 
 // Load reads the files. Its error names the keys of the configuration and the files. The
@@ -25,16 +26,15 @@ func (f Files) Load() (*tls.Config, error) {
 	var err error
 	if f.Root != "" {
 		if t.RootCAs, err = LoadAuthorities(f.Root); err != nil {
-			return nil, fmt.Errorf("error loading %s.tls.root: %w", cmp.Or(f.Section, "nats"), err)
+			return nil, fmt.Errorf("error loading %s.tls.root: %w", f.Section, err)
 		}
 	}
 	// The configuration sets Cert and Key together, so Key is there too.
 	if f.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 		if err != nil {
-			section := cmp.Or(f.Section, "nats")
 			return nil, fmt.Errorf("error loading %s.tls.cert %s with %s.tls.key %s: %w",
-				section, f.Cert, section, f.Key, err)
+				f.Section, f.Cert, f.Section, f.Key, err)
 		}
 		t.Certificates = []tls.Certificate{pair}
 	}
@@ -46,21 +46,20 @@ func (f Files) Load() (*tls.Config, error) {
 // is for one goroutine at a time. Before the files were good once, it returns their error.
 func (f Files) Reload(log *slog.Logger) func() (*tls.Config, error) {
 	var good *tls.Config // what was read last without an error
-	var logged string    // the error that was logged last; "" if the files are good
+	var fault logging.Condition
 	return func() (*tls.Config, error) {
 		// The files are small, and connections are rare: nothing is gained by looking at their
 		// times.
 		t, err := f.Load()
 		switch {
 		case err == nil:
-			good, logged = t, ""
+			good = t
 		case good == nil:
 			return nil, err
-		// Each error is logged once, though every attempt meets it.
-		case logged != err.Error():
-			logged = err.Error()
-			log.Warn(logged + ": the certificates that were read before go on")
+		default:
+			err = fmt.Errorf("%w: the certificates that were read before go on", err)
 		}
+		fault.Log(log, err) // once, though every attempt meets it
 		return good, nil
 	}
 }

@@ -14,7 +14,7 @@ import (
 // The files of a certificate may be replaced one after the other.
 func TestACertificateIsUsedUntilTheNextOneIsComplete(t *testing.T) {
 	dir, ca := t.TempDir(), certtest.New(t)
-	f := natsconn.Files{Root: ca.Write(t, dir, "ca")}
+	f := natsconn.Files{Root: ca.Write(t, dir, "ca"), Section: "nats"}
 	f.Cert, f.Key = ca.Issue(t).Write(t, dir, "client")
 	var log natstest.Log
 	next := f.Reload(slog.New(slog.NewTextHandler(&log, nil)))
@@ -50,7 +50,7 @@ func TestACertificateMustBeGoodOnce(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	next := natsconn.Files{Root: empty}.Reload(slog.New(slog.DiscardHandler))
+	next := natsconn.Files{Root: empty, Section: "nats"}.Reload(slog.New(slog.DiscardHandler))
 	if _, err := next(); err == nil {
 		t.Error("an empty file is no error")
 	}

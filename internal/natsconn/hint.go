@@ -80,16 +80,17 @@ func (l *link) explain(err error) string {
 	return strings.ReplaceAll(hint, "nats.", "store.kv.")
 }
 
-// hintTLS is hint for errors of TLS. What it says depends on the configuration that the last
-// attempt has used.
+// hintTLS is hint for errors of TLS. What it says depends on l.used, the TLS configuration of the
+// last attempt. The files may be other ones now, since they are read anew for each attempt.
 //
-// The result is "" if nothing more can be said than the error. The order of the cases counts: what
-// this side refuses comes before what nats-server refuses. l.used is the TLS configuration of the
-// last attempt. It may have other files than the configuration names now, since they are read anew
-// for each attempt.
+// What this side refuses comes before what nats-server refuses.
 func (l *link) hintTLS(err error) string {
+	return cmp.Or(l.hintServerCertificate(err), l.hintHandshake(err), l.hintClientCertificate(err))
+}
+
+// hintServerCertificate explains why this side refuses the certificate of nats-server.
+func (l *link) hintServerCertificate(err error) string {
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
-	text := err.Error()
 	switch {
 	// Without nats.tls.root, the authorities of the system count.
 	case is[x509.UnknownAuthorityError](err) && l.used.RootCAs == nil:
@@ -105,6 +106,13 @@ func (l *link) hintTLS(err error) string {
 	case isInvalid && invalid.Reason == x509.Expired:
 		return "the certificate of nats-server, or its authority's, is out of date: renew it, " +
 			"or set the clock"
+	}
+	return ""
+}
+
+// hintHandshake explains an attempt in which only one side has begun with TLS.
+func (l *link) hintHandshake(err error) string {
+	switch {
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return "nats-server offers no TLS, but nats.tls or a tls:// URL in nats.servers asks for it"
 	// nats-server has sent its INFO first, which is no TLS record.
@@ -114,7 +122,7 @@ func (l *link) hintTLS(err error) string {
 	case is[tls.RecordHeaderError](err):
 		return "nats-server does not answer with TLS: for a websocket without TLS, write ws:// " +
 			"in nats.servers"
-	case strings.Contains(text, "invalid websocket connection"):
+	case strings.Contains(err.Error(), "invalid websocket connection"):
 		return "nats-server does not answer as a websocket without TLS: if its websocket " +
 			"section has tls, write wss:// in nats.servers"
 	// Both sides wait for the other one then: this one for INFO, and nats-server for TLS.
@@ -122,6 +130,12 @@ func (l *link) hintTLS(err error) string {
 		return "nats-server sends nothing: if it has handshake_first in its tls section, set " +
 			"nats.tls.handshake_first too"
 	}
+	return ""
+}
+
+// hintClientCertificate explains why nats-server refuses the certificate of this side.
+func (l *link) hintClientCertificate(err error) string {
+	text := err.Error()
 	isAlert := strings.HasPrefix(text, "remote error: tls:") &&
 		strings.Contains(text, "certificate")
 	switch {
