@@ -7,7 +7,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"nats-account-server/internal/accounts"
-	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
 )
 
@@ -61,10 +60,3 @@ func (s *session) delete(m *nats.Msg) {
 		s.respond(m, success("", deletion.String()))
 	}
 }
-
-// maxErrorBytes bounds the text of an error in a log line or an answer. It may repeat what
-// another server sent.
-const maxErrorBytes = 512
-
-// quote is the text of an error, fit for a log line.
-func quote(err error) string { return logging.Cut(err.Error(), maxErrorBytes) }

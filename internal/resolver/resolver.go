@@ -32,6 +32,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/logging"
 )
 
 // Name is what this server calls itself in its answers, as the original does.
@@ -194,3 +195,10 @@ func (s *session) logNATS(err error) {
 		s.Log.Warn(fmt.Sprintf("nats error %s", err))
 	}
 }
+
+// maxErrorBytes bounds the text of an error in a log line or an answer. It may repeat what
+// another server sent.
+const maxErrorBytes = 512
+
+// quote is the text of an error, fit for a log line.
+func quote(err error) string { return logging.Cut(err.Error(), maxErrorBytes) }
