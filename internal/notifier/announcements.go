@@ -293,7 +293,6 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 	for p.hasDue() && !now.Before(p.queue[0].due) {
 		// A change that is pending for absent servers only is not sent.
 		if a := p.queue[0]; !p.finishAcknowledged(a) {
-			confirmations{p}.spare(a)
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -304,7 +303,6 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 			if srv.takeConfirmation(a.Seq, now) {
 				a.intend(returns)
 			}
-			confirmations{p}.spare(a)
 			batch = append(batch, p.begin(a, now))
 		}
 	}
@@ -312,8 +310,12 @@ func (p *announcements) take(now time.Time) (batch []outgoing) {
 }
 
 // begin begins an attempt. Answers to the attempt before may still acknowledge the change, but they
-// do not end this one.
+// do not end this one. An account that is spared is not announced: the servers are asked what they
+// run.
 func (p *announcements) begin(a *announcement, now time.Time) outgoing {
+	if (confirmations{p}).isSpared(a) {
+		a.intend(spares)
+	}
 	p.n.attempts++
 	o := outgoing{a.Change, p.n.attempts, a.next}
 	if a.number > 0 && a.seq == a.Seq && !o.purpose.confirms() {
@@ -495,7 +497,7 @@ func (p *announcements) finish(a *announcement) {
 // askIfApplied has servers that have acknowledged a JWT asked whether it is wholly in effect.
 func (p *announcements) askIfApplied(a *announcement) {
 	isApplied, i := a.applied && p.n.facts != nil, p.n.incomplete
-	if isApplied && (a.mayLack || len(i.byKey[a.Key]) > 0) {
+	if isApplied && (a.mayLack || i.has(a.Key)) {
 		i.ask(a.Key)
 	}
 	if isApplied {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/logging"
 )
 
@@ -68,7 +69,7 @@ const (
 	caching                      // it keeps the JWTs of those accounts that are needed there
 )
 
-// answer is what a message means. No other code looks at the texts of nats-server.
+// answer is what a message means. No other code of this package looks at the texts of nats-server.
 type answer struct {
 	serverID
 	version       string // "" if it does not say
@@ -109,8 +110,7 @@ func (a *answer) readTexts(m message) {
 	case m.Error != nil:
 		a.reason = logging.Cut(m.Error.Description, maxReason)
 		a.result, a.running = refused, accounts.Running{State: accounts.NoAnswer, Reason: a.reason}
-		// That is how a nats-server says that it has not loaded an account.
-		if strings.Contains(a.reason, "does not exist") {
+		if facts.IsNotLoaded(a.reason) {
 			a.running = accounts.Running{State: accounts.NotLoaded}
 		}
 	case m.Data == nil:

@@ -1,8 +1,11 @@
 package notifier
 
 import (
+	"bytes"
 	"slices"
 	"time"
+
+	"nats-account-server/internal/accounts"
 )
 
 // confirmations are the announcements with respect to attempts that only confirm: the servers are
@@ -37,15 +40,7 @@ func (p confirmations) end(a *announcement) {
 // anew with each announcement, although nothing has changed, and loses the replies that are in
 // flight there.
 func (p confirmations) isSpared(a *announcement) bool {
-	return a.announced && len(p.n.incomplete.byKey[a.Key]) > 0
-}
-
-// spare has the servers asked what they run, instead of another announcement of an account that is
-// spared.
-func (p confirmations) spare(a *announcement) {
-	if p.isSpared(a) {
-		a.intend(spares)
-	}
+	return a.announced && p.n.incomplete.has(a.Key)
 }
 
 // refute records that a server has not said that it runs the stored JWT. An account that is spared
@@ -85,4 +80,37 @@ func (p confirmations) answered(a *announcement, srv *server) {
 	case a.state == waiting && a.answered[srv.name] && p.n.outbox.IsPending(srv.name, a.Seq):
 		p.apply(a, wanted, a.retryAt)
 	}
+}
+
+// answeredConfirmation takes one server's answer to the request of sender.confirm, also one that
+// comes after the end of the attempt.
+func (s *session) answeredConfirmation(key, attempt string, answer answer) {
+	seq, number := parseReply(attempt)
+	a := s.announcements.byKey[key]
+	srv := s.servers.find(answer.serverID)
+	if a == nil || !a.isConfirmation || a.Seq != seq || a.number != number || srv == nil {
+		return
+	}
+	a.answered[srv.name] = true
+	switch r := answer.running; {
+	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token):
+		s.announcements.acknowledge(srv, a, true)
+	// It fetches the account when it needs it. Any other one may have kept an older JWT.
+	case r.State == accounts.NotLoaded && srv.resolver == fetching && a.next != afterAbsence &&
+		willFetch(a.Change, a.sent):
+		s.announcements.acknowledge(srv, a, false)
+	case r.State == accounts.NotLoaded && srv.resolver == fetching && a.next != afterAbsence:
+		a.said[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
+		a.retry(a.Known.Add(fetchWindow))
+	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
+		confirmations{s.announcements}.refute(a, srv)
+		delete(a.answered, srv.name) // until it has been compared
+		s.comparer.add(comparison{
+			key: key, server: srv.name, applied: digestOfJWT(r.JWT),
+			running: string(r.JWT), attempt: number,
+		})
+	default:
+		confirmations{s.announcements}.refute(a, srv)
+	}
+	confirmations{s.announcements}.answered(a, srv)
 }

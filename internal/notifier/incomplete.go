@@ -11,13 +11,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
-
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
+	"nats-account-server/internal/trust"
 )
 
 const (
@@ -108,6 +107,9 @@ func newIncomplete(mu *sync.Mutex) *incomplete {
 		exporters: newWorkQueue[string](mu, maxExporters, 1),
 	}
 }
+
+// has reports whether an account is not wholly in effect somewhere.
+func (i *incomplete) has(key string) bool { return len(i.byKey[key]) > 0 }
 
 // reason returns what of an account is not in effect at a server, "" if that is nothing.
 func (i *incomplete) reason(key, server string) string {
@@ -279,7 +281,7 @@ func (a *asker) ask(ctx context.Context, key string, timeout time.Duration) (ok 
 	if err != nil {
 		return true // what was known remains
 	}
-	claims, err := jwt.DecodeAccountClaims(strings.TrimSpace(string(account.JWT)))
+	claims, err := trust.Claims(account.JWT) // it was verified before it was served
 	if err != nil {
 		return true // nats-server refuses it
 	}

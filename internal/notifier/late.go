@@ -23,11 +23,11 @@ const (
 // announcement, so that an answer says which JWT it is about, however late it comes.
 type digest string
 
-// digestOf returns the digest of a JWT, whatever space is around it.
-func digestOf(token []byte) digest {
-	sum := sha256.Sum256(bytes.TrimSpace(token))
-	return digest(hex.EncodeToString(sum[:8]))
-}
+// digestOf returns the digest of a JWT that has this hash.
+func digestOf(hash accounts.Digest) digest { return digest(hex.EncodeToString(hash[:8])) }
+
+// digestOfJWT returns the digest of a JWT, whatever space is around it.
+func digestOfJWT(token []byte) digest { return digestOf(sha256.Sum256(bytes.TrimSpace(token))) }
 
 // comparison is a nats-server that has applied some JWT of an account at a moment at which that may
 // not have been the stored one.
@@ -73,11 +73,11 @@ func (q *comparer) add(c comparison) bool {
 // compare announces the stored JWT of an account again if a server has applied another one. A newer
 // one is stored instead. If an attempt waits, it is about to announce the stored one anyway.
 func (q *comparer) compare(ctx context.Context, c comparison) {
-	if c.applied == "" && q.isSpared(c.key) {
+	if c.applied == "" && q.isIncomplete(c.key) {
 		return
 	}
 	account, err := q.accounts.GetLocal(ctx, c.key)
-	if err != nil || digestOf(account.JWT) == c.applied { // what can't be read can't be announced
+	if err != nil || digestOf(account.Hash) == c.applied { // what can't be read can't be announced
 		return
 	}
 	adopted := c.running != "" && q.accounts.Adopt(ctx, c.key, []byte(c.running))
@@ -92,13 +92,13 @@ func (q *comparer) compare(ctx context.Context, c comparison) {
 	q.accounts.Reassert(c.key)
 }
 
-// isSpared reports whether an account is not wholly in effect somewhere: then a suspicion is not
+// isIncomplete reports whether an account is not wholly in effect somewhere: then a suspicion is not
 // enough to announce it again. If a server runs another JWT when it has loaded the account, a round
 // finds that.
-func (q *comparer) isSpared(key string) bool {
+func (q *comparer) isIncomplete(key string) bool {
 	q.n.mu.Lock()
 	defer q.n.mu.Unlock()
-	return len(q.n.incomplete.byKey[key]) > 0
+	return q.n.incomplete.has(key)
 }
 
 // takeStuck reports whether a server runs another JWT of an account than it has acknowledged, once.
@@ -125,7 +125,7 @@ func (s *session) found(key, attempt string, token []byte) {
 	}
 	s.n.mu.Lock()
 	defer s.n.unlock()
-	c := comparison{key: key, applied: digestOf(token), running: string(token)}
+	c := comparison{key: key, applied: digestOfJWT(token), running: string(token)}
 	seq, number := parseReply(attempt)
 	a := s.announcements.active[key]
 	if a != nil && a.isConfirmation && a.Seq == seq && a.number == number {
@@ -187,16 +187,16 @@ func (s *session) answeredLate(srv *server, key string, number int, applied dige
 // the server keeps JWTs and has not loaded the account, it may have kept an older one than the
 // stored one. A newer one has been found by the lookup before.
 func (s *session) answeredCheck(key string, answer answer) {
-	_, srv := s.servers.find(answer.serverID)
+	srv := s.servers.find(answer.serverID)
 	if srv == nil {
 		return
 	}
 	mayKeep := srv.resolver != fetching && s.n.unanswered.wasCheckedTwice(key)
 	switch r := answer.running; {
 	case r.State == accounts.Loaded:
-		c := comparison{key: key, server: srv.name, applied: digestOf(r.JWT),
-			running: string(r.JWT)}
-		s.comparer.add(c)
+		s.comparer.add(comparison{
+			key: key, server: srv.name, applied: digestOfJWT(r.JWT), running: string(r.JWT),
+		})
 	case r.State == accounts.NotLoaded && mayKeep:
 		s.comparer.add(comparison{key: key, server: srv.name})
 	}

@@ -60,7 +60,7 @@ func (v *servers) takeLists(now time.Time) (due, overdue []*server) {
 // listed takes the list of accounts that a server has loaded. It acknowledges for the server what
 // is pending of all others, and was long before the request.
 func (s *session) listed(answer answer, now time.Time) {
-	_, srv := s.servers.find(answer.serverID)
+	srv := s.servers.find(answer.serverID)
 	if srv == nil || srv.list.state != listRequested {
 		return
 	}

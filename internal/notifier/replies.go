@@ -92,8 +92,9 @@ func (s *session) answered(about, rest string, answer answer, now time.Time) {
 	case aboutPing:
 		s.pinged(answer, now)
 	case aboutRuns:
-		name, _ := s.servers.find(answer.serverID)
-		s.gatherings.answer(rest, name, answer.running)
+		if srv := s.servers.find(answer.serverID); srv != nil {
+			s.gatherings.answer(rest, srv.name, answer.running)
+		}
 	case aboutList:
 		s.listed(answer, now)
 	case aboutLoaded:

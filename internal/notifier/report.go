@@ -1,7 +1,6 @@
 package notifier
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -140,37 +139,4 @@ func (s *session) gather(ctx context.Context, key string) map[string]accounts.Ru
 	defer s.n.mu.Unlock()
 	delete(s.gatherings.byNumber, number) // from here on the answers do not change
 	return q.answers
-}
-
-// answeredConfirmation takes one server's answer to the request of sender.confirm, also one that
-// comes after the end of the attempt.
-func (s *session) answeredConfirmation(key, attempt string, answer answer) {
-	seq, number := parseReply(attempt)
-	a := s.announcements.byKey[key]
-	_, srv := s.servers.find(answer.serverID)
-	if a == nil || !a.isConfirmation || a.Seq != seq || a.number != number || srv == nil {
-		return
-	}
-	a.answered[srv.name] = true
-	switch r := answer.running; {
-	case r.State == accounts.Loaded && bytes.Equal(bytes.TrimSpace(r.JWT), a.token):
-		s.announcements.acknowledge(srv, a, true)
-	// It fetches the account when it needs it. Any other one may have kept an older JWT.
-	case r.State == accounts.NotLoaded && srv.resolver == fetching && a.next != afterAbsence &&
-		willFetch(a.Change, a.sent):
-		s.announcements.acknowledge(srv, a, false)
-	case r.State == accounts.NotLoaded && srv.resolver == fetching && a.next != afterAbsence:
-		a.said[srv.name] = outcome{accounts.ServerNotInUse, notLoadedYet}
-		a.retry(a.Known.Add(fetchWindow))
-	case r.State == accounts.Loaded: // if it is newer, the stored one must not replace it
-		confirmations{s.announcements}.refute(a, srv)
-		delete(a.answered, srv.name) // until it has been compared
-		s.comparer.add(comparison{
-			key: key, server: srv.name, applied: digestOf(r.JWT),
-			running: string(r.JWT), attempt: number,
-		})
-	default:
-		confirmations{s.announcements}.refute(a, srv)
-	}
-	confirmations{s.announcements}.answered(a, srv)
 }

@@ -26,51 +26,63 @@ type sender struct {
 // JWT may be newer than the change: the servers then get it twice.
 func (s *sender) send(ctx context.Context, o outgoing) {
 	account, err := s.accounts.GetLocal(ctx, o.Key)
-	if err == nil {
-		s.describe(o.Key, account)
-	}
 	switch {
 	case errors.Is(err, accounts.ErrNotFound):
 		s.withdraw(o.Change)
 	case err != nil:
 		s.postpone(o.Change, "%s - can't be announced - %s", logging.ShortKey(o.Key), err)
 	case o.purpose.confirms():
-		s.confirm(o, account.JWT)
+		s.confirm(o, account)
 	case int64(len(account.JWT)) > s.conn.MaxPayload():
 		s.postpone(o.Change, "%s - can't be announced - the JWT has %d bytes, "+
 			"nats-server takes no more than %d (max_payload)",
 			logging.ShortKey(o.Key), len(account.JWT), s.conn.MaxPayload())
 	default:
-		s.unstick(o.Key, account.JWT)
-		s.conn.publish(updateSubject(o.Key), s.replySubject(o, account.JWT), account.JWT)
+		s.update(o, account)
 	}
 }
 
-// describe records what of the JWT matters for its announcement.
-func (s *sender) describe(key string, account *accounts.Account) {
+// update publishes an account's JWT. The answers go to a subject that later sessions hear, too.
+//
+// If some server runs another one than it has acknowledged, the JWT goes first with a line feed
+// after it, which changes nothing but the bytes. After two updates at once, a nats-server that keeps
+// JWTs may run the one and have stored the other. An update with just that does not change what it
+// runs.
+func (s *sender) update(o outgoing, account *accounts.Account) {
 	s.n.mu.Lock()
-	defer s.n.mu.Unlock()
-	if a := s.announcements.byKey[key]; a != nil {
+	isStuck := s.comparer.takeStuck(o.Key)
+	s.describeLocked(o.Key, account)
+	s.n.mu.Unlock()
+	subject := updateSubject(o.Key)
+	if isStuck {
+		s.conn.request(request{subject, aboutNothing, append(bytes.Clone(account.JWT), '\n')})
+	}
+	reply := fmt.Sprintf("%s.%s.%s.%s", s.n.inbox, s.n.process, digestOf(account.Hash), o.reply())
+	s.conn.publish(subject, reply, account.JWT)
+}
+
+// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has
+// reached every nats-server that was there. This finds the others without a second update for all.
+func (s *sender) confirm(o outgoing, account *accounts.Account) {
+	s.n.mu.Lock()
+	if a := s.describeLocked(o.Key, account); a != nil {
+		a.token = bytes.TrimSpace(account.JWT)
+	}
+	s.n.mu.Unlock()
+	if o.purpose == afterAbsence {
+		s.conn.request(lookup(o.Key, o.reply()))
+	}
+	s.conn.request(request{accountzSubject, aboutConfirm + "." + o.reply(), accountPayload(o.Key)})
+}
+
+// describeLocked records what of the stored JWT matters for its announcement, which it returns; nil
+// if there is none any more. n.mu must be held.
+func (s *sender) describeLocked(key string, account *accounts.Account) *announcement {
+	a := s.announcements.byKey[key]
+	if a != nil {
 		a.mayLack = mayLack(len(account.Imports), account.JetStream)
 	}
-}
-
-// unstick announces an account's JWT with a line feed after it, which changes nothing but the
-// bytes, if some server runs another one than it has acknowledged. After two updates at once, a
-// nats-server that keeps JWTs may run the one and have stored the other. An update with just that
-// does not change what it runs.
-func (s *sender) unstick(key string, token []byte) {
-	s.n.mu.Lock()
-	isStuck := s.comparer.takeStuck(key)
-	s.n.mu.Unlock()
-	if isStuck {
-		s.conn.request(request{updateSubject(key), aboutNothing, append(bytes.Clone(token), '\n')})
-	}
-}
-
-// replySubject is where the answers to an announcement go, in this session and in later ones.
-func (s *sender) replySubject(o outgoing, token []byte) string {
-	return fmt.Sprintf("%s.%s.%s.%s", s.n.inbox, s.n.process, digestOf(token), o.reply())
+	return a
 }
 
 // withdraw ends the announcement of an account that is not stored any more, since another program
@@ -96,18 +108,4 @@ func (s *sender) postpone(c jwtstore.Change, reason string, args ...any) {
 		a.refuse(time.Now())
 		s.announcements.end(a)
 	}
-}
-
-// confirm asks which servers run the JWT that is stored. A change that came by a broadcast has
-// reached every nats-server that was there. This finds the others without a second update for all.
-func (s *sender) confirm(o outgoing, token []byte) {
-	s.n.mu.Lock()
-	if a := s.announcements.active[o.Key]; a != nil {
-		a.token = bytes.TrimSpace(token)
-	}
-	s.n.mu.Unlock()
-	if o.purpose == afterAbsence {
-		s.conn.request(lookup(o.Key, o.reply()))
-	}
-	s.conn.request(request{accountzSubject, aboutConfirm + "." + o.reply(), accountPayload(o.Key)})
 }

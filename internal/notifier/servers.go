@@ -303,7 +303,7 @@ func (v *servers) record(name string, now time.Time, preferred bool) bool {
 // register returns the server that has shown itself, and whether it is new; nil if there are too
 // many.
 func (v *servers) register(id serverID, now time.Time, preferred bool) (srv *server, isNew bool) {
-	if name, srv := v.find(id); srv != nil && v.record(name, now, preferred) {
+	if srv := v.find(id); srv != nil && v.record(srv.name, now, preferred) {
 		srv.heard = now
 		return srv, false
 	}
@@ -346,17 +346,12 @@ func (v *servers) nameOf(id serverID) (name, former string) {
 	return id.Name + "/" + id.ID, other.id
 }
 
-// find returns the server with this id, nil if there is none, and the name that it has or would
-// have.
-func (v *servers) find(id serverID) (name string, srv *server) {
+// find returns the server with this id, nil if there is none.
+func (v *servers) find(id serverID) *server {
 	if srv := v.byName[id.Name]; srv != nil && srv.id == id.ID {
-		return id.Name, srv
+		return srv
 	}
-	both := id.Name + "/" + id.ID
-	if srv := v.byName[both]; srv != nil {
-		return both, srv
-	}
-	return id.Name, nil
+	return v.byName[id.Name+"/"+id.ID]
 }
 
 // apply changes the state of a server, and reports whether it did. It logs when a server becomes
@@ -404,7 +399,7 @@ func (v *servers) cause(srv *server) string {
 
 // measure takes a server's answer to idzSubject.
 func (v *servers) measure(id serverID, now time.Time) {
-	if _, srv := v.find(id); srv != nil && v.round.phase != over {
+	if srv := v.find(id); srv != nil && v.round.phase != over {
 		srv.roundTrip = now.Sub(v.round.sent)
 	}
 }

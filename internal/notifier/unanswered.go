@@ -248,7 +248,7 @@ func (m *unansweredAccount) check(p *announcements, key string) (due []request) 
 // checkLoaded takes the list of accounts that a server has loaded. Each may have changed
 // while the server was forgotten.
 func (s *session) checkLoaded(answer answer, now time.Time) {
-	_, srv := s.servers.find(answer.serverID)
+	srv := s.servers.find(answer.serverID)
 	if srv == nil {
 		return
 	}
