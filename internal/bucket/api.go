@@ -79,38 +79,44 @@ func isLeaderless(err error) bool {
 		errors.Is(err, nats.ErrNoResponders) || isAnswer && answer.Code == 503
 }
 
-// request sends a request, and decodes its answer into v. v may be nil. The error is an *apiError
-// if JetStream has refused, a *deniedError if the user may not ask, and errNoAnswer if ctx's
-// deadline or attemptTimeout has passed. After an errNoAnswer the request may have been carried
-// out.
-func (s *stream) request(ctx context.Context, nc *nats.Conn, m *nats.Msg, v any) error {
+// answer is what every answer of JetStream may have: an error in the place of all else.
+type answer struct {
+	Error *apiError `json:"error"`
+}
+
+// refusal returns the error of an answer; nil if it has none.
+func (a *answer) refusal() *apiError { return a.Error }
+
+// request sends a request, and decodes its answer into v, which embeds an answer and is zero
+// before. The error is an *apiError if JetStream has refused, a *deniedError if the user may not
+// ask, and errNoAnswer if ctx's deadline or attemptTimeout has passed. After an errNoAnswer the
+// request may have been carried out.
+func (s *stream) request(
+	ctx context.Context, nc *nats.Conn, m *nats.Msg, v interface{ refusal() *apiError },
+) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	answer, err := s.rights.request(ctx, nc, m)
+	reply, err := s.rights.request(ctx, nc, m)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errNoAnswer
 	} else if err != nil {
 		return err
 	}
-	var failed struct {
-		Error *apiError `json:"error"`
-	}
 	// For a publish such an answer is no refusal: the message may be stored.
-	if err := json.Unmarshal(answer.Data, &failed); err != nil {
+	if err := json.Unmarshal(reply.Data, v); err != nil {
 		return fmt.Errorf("the answer on %s is no JSON: %w", m.Subject, err)
 	}
-	if failed.Error != nil {
-		return failed.Error
+	if refusal := v.refusal(); refusal != nil {
+		return refusal
 	}
-	if v == nil {
-		return nil
-	}
-	return json.Unmarshal(answer.Data, v)
+	return nil
 }
 
 // api sends a request to JetStream's API. subject is what follows $JS.API., for example
 // STREAM.INFO.KV_ACCOUNT_JWTS.
-func (s *stream) api(ctx context.Context, nc *nats.Conn, subject string, body, v any) error {
+func (s *stream) api(
+	ctx context.Context, nc *nats.Conn, subject string, body any, v interface{ refusal() *apiError },
+) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -211,6 +217,7 @@ func (s *stream) newRevision(subject string, seq uint64, at time.Time, h nats.He
 
 // storedMessage is JetStream's answer to a request for one message.
 type storedMessage struct {
+	answer
 	Message struct {
 		Subject string    `json:"subject"`
 		Seq     uint64    `json:"seq"`
@@ -254,24 +261,24 @@ func (s *stream) read(
 ) (storedMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	type answer struct {
+	type outcome struct {
 		message storedMessage
 		err     error
 	}
 	// The goroutine of a later question ends by itself after the return, for ctx has ended then.
-	answers := make(chan answer, 2+attemptTimeout/readTimeout) // all have room
+	outcomes := make(chan outcome, 2+attemptTimeout/readTimeout) // all have room
 	ask := func() {
-		var a answer
-		a.err = s.api(ctx, nc, "STREAM.MSG.GET."+s.name, wanted, &a.message)
-		answers <- a
+		var o outcome
+		o.err = s.api(ctx, nc, "STREAM.MSG.GET."+s.name, wanted, &o.message)
+		outcomes <- o
 	}
 	again := time.NewTicker(readTimeout)
 	defer again.Stop()
 	go ask()
 	for {
 		select {
-		case a := <-answers: // at the latest that no answer came
-			return a.message, a.err
+		case o := <-outcomes: // at the latest that no answer came
+			return o.message, o.err
 		case <-again.C:
 			go ask()
 		}
@@ -289,34 +296,46 @@ type publishError struct {
 func (e *publishError) Error() string { return e.cause.Error() }
 func (e *publishError) Unwrap() error { return e.cause }
 
+// message is a value that is to be published, and what its headers say.
+type message struct {
+	kind       string // kindJWT or kindTombstone
+	door       string // way in, or doorOffer
+	user       string // that has pushed it; "" if none was asked for
+	value      []byte
+	isOverride bool
+	floor      jwtstore.Floor // has what the value has replaced of its second
+}
+
 // publish writes a revision if the last one of its key is still expected. The error is a
 // *publishError if it is worth another try, otherwise an *accounts.CommitError or
 // *accounts.TooLargeError.
 //
-// expected is 0 for a key that has none. h is changed. seq is the new revision: a majority of the
-// nats-servers of the bucket has it. What each error says:
+// expected is 0 for a key that has none. seq is the new revision: a majority of the nats-servers of
+// the bucket has it. What each error says:
 //
 //	no responders, denied, 503, 10008      not stored, certain: nothing has taken the message
 //	10071, 10164, 10109                    not stored, certain: the leader has refused it
 //	10077, 10002, 10054, maximum payload   not stored, certain, and another try does not help
 //	no answer, connection lost, unknown    may be stored
 func (s *stream) publish(
-	ctx context.Context, nc *nats.Conn, key string, h nats.Header, value []byte, expected uint64,
+	ctx context.Context, nc *nats.Conn, key string, m message, expected uint64,
 ) (seq uint64, err error) {
+	h := s.header(m)
 	h.Set(headerExpected, strconv.FormatUint(expected, 10))
 	var ack struct {
+		answer
 		Seq uint64 `json:"seq"`
 	}
 	// There is no Nats-Msg-Id: of two values with one id the second would be acknowledged and
 	// dropped.
-	err = s.request(ctx, nc, &nats.Msg{Subject: s.subject(key), Header: h, Data: value}, &ack)
+	err = s.request(ctx, nc, &nats.Msg{Subject: s.subject(key), Header: h, Data: m.value}, &ack)
 	failed, isAnswer := errors.AsType[*apiError](err)
 	denied := asDenied(err)
 	switch {
 	case err == nil && ack.Seq > 0:
 		return ack.Seq, nil
 	case errors.Is(err, nats.ErrMaxPayload), isCode(err, codeTooLarge):
-		return 0, tooLarge(nc, value)
+		return 0, tooLarge(nc, m.value)
 	case isCode(err, codeFull), isCode(err, codeAccountFull):
 		return 0, &accounts.CommitError{Outcome: accounts.Full,
 			Why: "the bucket takes no more, not even in place of what it has: raise its limits, " +
@@ -338,7 +357,7 @@ func (s *stream) probe(ctx context.Context, nc *nats.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	h := nats.Header{headerStream: {"-"}}
-	_ = s.request(ctx, nc, &nats.Msg{Subject: s.prefix + "probe", Header: h}, nil)
+	_ = s.request(ctx, nc, &nats.Msg{Subject: s.prefix + "probe", Header: h}, &answer{})
 }
 
 // headerRoom is what the headers and the protocol may take of a message, in bytes.
@@ -349,38 +368,38 @@ func tooLarge(nc *nats.Conn, value []byte) error {
 	return &accounts.TooLargeError{Size: len(value), Limit: int(nc.MaxPayload()) - headerRoom}
 }
 
-// header returns the headers of a value. user is "" if none was asked for. Its unprintable
-// characters are escaped: a line break in it begins no other header.
-func (s *stream) header(kind, door, user string, value []byte, override bool) nats.Header {
-	hash := hashOf(value)
+const (
+	// maxReplaced is how many hashes of replaced JWTs the headers have. More of one second are not
+	// told to servers that read only the last of them.
+	maxReplaced = 16
+	// maxUserBytes bounds the name of a user in a header.
+	maxUserBytes = 255
+)
+
+// header returns the headers of a message. The unprintable characters of its user are escaped: a
+// line break in it begins no other header. By what was replaced, a server that reads only the last
+// revision knows what must not come back.
+func (s *stream) header(m message) nats.Header {
+	hash := hashOf(m.value)
 	h := nats.Header{}
-	h.Set(headerKind, kind)
-	h.Set(headerDoor, door)
+	h.Set(headerKind, m.kind)
+	h.Set(headerDoor, m.door)
 	h.Set(headerHash, hex.EncodeToString(hash[:]))
 	h.Set(headerServer, s.host)
-	if user != "" {
-		name := logging.Quote(user, maxUserBytes)
+	if m.user != "" {
+		name := logging.Quote(m.user, maxUserBytes)
 		h.Set(headerUser, name[:min(len(name), maxUserBytes)])
 	}
-	if override {
+	if m.isOverride {
 		h.Set(headerOverride, "true")
 	}
-	return h
-}
-
-// maxReplaced is how many hashes a header has. More JWTs of one second are not told to servers that read
-// only the last of them.
-const maxReplaced = 16
-
-// setReplaced adds to headers what a value has replaced of its second. A server that reads only the last
-// revision knows by it what must not come back.
-func setReplaced(h nats.Header, floor jwtstore.Floor) {
-	for hash := range floor.Replaced() {
+	for replaced := range m.floor.Replaced() {
 		if len(h[headerReplaced]) == maxReplaced {
-			return
+			break
 		}
-		h.Add(headerReplaced, hex.EncodeToString(hash[:]))
+		h.Add(headerReplaced, hex.EncodeToString(replaced[:]))
 	}
+	return h
 }
 
 // replaced yields what the value of a revision has replaced of its second.
@@ -395,6 +414,3 @@ func (r *revision) replaced() iter.Seq[jwtstore.Hash] {
 		}
 	}
 }
-
-// maxUserBytes bounds the name of a user in a header.
-const maxUserBytes = 255

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/activations"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/trust"
@@ -115,37 +117,44 @@ func (a *applier) applyAs(ctx context.Context, r applied) (refused bool, err err
 // Such a revision is tried again. Any other error is a refusal of the policy, which a later attempt
 // would get as well.
 func isOfStore(err error) bool {
-	for _, e := range []error{accounts.ErrSave, accounts.ErrUnreadable, jwtstore.ErrClosed,
-		jwtstore.ErrDirectory, context.Canceled} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return accounts.Reason(err) == "save-failed"
+	faults := []error{accounts.ErrSave, activations.ErrSave, accounts.ErrUnreadable, jwtstore.ErrClosed,
+		jwtstore.ErrDirectory, context.Canceled}
+	return slices.ContainsFunc(faults, func(fault error) bool { return errors.Is(err, fault) })
 }
 
-// put is Put for a revision of the bucket. The error is accounts.ErrSuperseded if the revision is
-// not later than what was applied of the key.
+// begin records the revision that a Put or Delete is of, and returns it. The error is
+// accounts.ErrSuperseded if that is not later than what was applied of the key. undo is that of
+// revisions.begin.
+func (a *applier) begin(ctx context.Context, key string) (r applied, undo func(), err error) {
+	r, _ = ctx.Value(appliedKey{}).(applied)
+	undo, ok := a.revisions.begin(key, r.seq, r.again)
+	if !ok {
+		err = accounts.ErrSuperseded
+	}
+	return r, undo, err
+}
+
+// put is Put for a revision of the bucket. The error is that of begin, of allow, or of the store.
 func (a *applier) put(ctx context.Context, key string, jwt []byte, allow allowPut) (uint64, error) {
-	undo, isAllowed := func() {}, false
+	// The revision of a refused one stays recorded. That of one which could not be stored does not:
+	// it comes again.
+	unstored := func() {}
 	seq, err := a.dir.Put(ctx, key, accounts.KindKV, jwt,
 		func(now jwtstore.Stored) (v jwtstore.Version, err error) {
-			var ok bool
-			r := appliedOf(ctx)
-			if undo, ok = a.revisions.begin(key, r.seq, r.again); !ok {
-				return v, accounts.ErrSuperseded
+			r, undo, err := a.begin(ctx, key)
+			if err != nil {
+				return v, err
 			}
-			v, err = allow(now)
+			if v, err = allow(now); err == nil {
+				unstored = undo
+			}
 			// What another server replaced of this second must not come back here, although it
 			// never was here.
 			v.Floor = v.Floor.WithReplaced(r.replaced())
-			isAllowed = err == nil
 			return v, err
 		})
-	// The revision of a refused one stays recorded. That of one which could not be stored does not:
-	// it comes again.
-	if err != nil && isAllowed {
-		undo()
+	if err != nil {
+		unstored()
 	}
 	return seq, err
 }
@@ -153,26 +162,20 @@ func (a *applier) put(ctx context.Context, key string, jwt []byte, allow allowPu
 // delete is Delete for a revision of the bucket. It bars older JWTs also on a server that never had
 // the account: so it is PutTombstone, which needs nothing stored, and not Delete.
 func (a *applier) delete(ctx context.Context, key string, allow allowDelete) (uint64, error) {
-	undo, isAllowed := func() {}, false
+	unstored := func() {} // as in put
 	seq, err := a.dir.PutTombstone(ctx, key, accounts.KindKV,
 		func(now jwtstore.Stored) (tombstone []byte, err error) {
-			var ok bool
-			r := appliedOf(ctx)
-			if undo, ok = a.revisions.begin(key, r.seq, r.again); !ok {
-				return nil, accounts.ErrSuperseded
+			_, undo, err := a.begin(ctx, key)
+			if err != nil {
+				return nil, err
 			}
-			tombstone, err = allow(now)
-			isAllowed = err == nil
+			if tombstone, err = allow(now); err == nil {
+				unstored = undo
+			}
 			return tombstone, err
 		})
-	if err != nil && isAllowed {
-		undo()
+	if err != nil {
+		unstored()
 	}
 	return seq, err
-}
-
-// appliedOf returns the revision that a Put or Delete is of.
-func appliedOf(ctx context.Context) applied {
-	r, _ := ctx.Value(appliedKey{}).(applied)
-	return r
 }

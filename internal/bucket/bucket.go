@@ -162,26 +162,24 @@ type Tokens interface {
 		t *activations.Token, changed bool, err error)
 }
 
-// Store is a directory whose changes are committed to a bucket first. It is made of these parts:
-//
-//	stream      the names of the stream, what JetStream is asked for, the connection
-//	revisions   what of the bucket is in the directory
-//	applier     puts revisions into the directory
-//	settler     makes directory and bucket have the same of one key
-//	committer   Put and Delete
-//	follower    reads the bucket: the comparison at a start, and then what is new
-//	syncing     whether the nats-servers of the bucket sync each change
-//	status      how far all that is
+// Store is a directory whose changes are committed to a bucket first.
 type Store struct {
 	*jwtstore.Dir // reads, and Touch: to announce once more is each server's own
-	stream        *stream
-	revisions     *revisions
-	applier       *applier
-	settler       *settler
-	committer     *committer
-	follower      *follower
-	syncing       *syncing
-	status        *status
+	*parts
+	committer *committer // Put and Delete
+	follower  *follower  // reads the bucket: the comparison at a start, and then what is new
+}
+
+// parts are what committer and follower share.
+type parts struct {
+	dir       *jwtstore.Dir
+	stream    *stream      // the names of the stream, what JetStream is asked for, the connection
+	revisions *revisions   // what of the bucket is in the directory
+	applier   *applier     // puts revisions into the directory
+	settler   *settler     // makes directory and bucket have the same of one key
+	syncing   *syncing     // whether the nats-servers of the bucket sync each change
+	status    *status      // how far all that is
+	log       *slog.Logger // limited
 }
 
 // maxLines is how many lines about single revisions are logged in a minute.
@@ -194,36 +192,22 @@ func New(o Options) *Store {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	limited := logging.Limited(o.Log, maxLines, time.Minute)
-	s := &Store{
-		Dir:       o.Dir,
+	p := &parts{
+		dir:       o.Dir,
 		stream:    newStream(o),
 		revisions: openRevisions(o.Path, limited),
 		syncing:   &syncing{rule: o.Sync, log: o.Log, always: map[string]bool{}},
-		status:    &status{caughtUp: make(chan struct{})},
+		log:       limited,
 	}
-	s.status.isFirst = s.revisions.cursor.ID == ""
-	s.applier = &applier{dir: o.Dir, revisions: s.revisions, log: limited}
-	s.settler = &settler{dir: o.Dir, stream: s.stream, applier: s.applier, log: limited}
-	s.committer = &committer{
-		dir:     o.Dir,
-		stream:  s.stream,
-		applier: s.applier,
-		settler: s.settler,
-		syncing: s.syncing,
-		status:  s.status,
-		timeout: o.Timeout,
-		log:     limited,
+	p.status = newStatus(p.revisions.cursor.ID == "")
+	p.applier = &applier{dir: o.Dir, revisions: p.revisions, log: limited}
+	p.settler = &settler{dir: o.Dir, stream: p.stream, applier: p.applier, log: limited}
+	return &Store{
+		Dir:       o.Dir,
+		parts:     p,
+		committer: &committer{parts: p, timeout: o.Timeout},
+		follower:  &follower{parts: p},
 	}
-	s.follower = &follower{
-		dir:     o.Dir,
-		stream:  s.stream,
-		applier: s.applier,
-		settler: s.settler,
-		syncing: s.syncing,
-		status:  s.status,
-		log:     limited,
-	}
-	return s
 }
 
 // Use says which policy revisions go through. It is called once. It is no argument of New, since
@@ -272,14 +256,17 @@ func (s *Store) TrustIsNew() { s.follower.mustCompare.Store(true) }
 // ServeSystem asks over a connection of the system account how the nats-servers of the bucket sync,
 // until ctx ends. If they are other servers than those of this system account none of them answers:
 // then it is not known, which refuses nothing.
-func (s *Store) ServeSystem(ctx context.Context, nc *nats.Conn) { s.syncing.serveSystem(ctx, nc) }
+func (s *Store) ServeSystem(ctx context.Context, nc *nats.Conn) { s.syncing.serve(ctx, nc, false) }
 
 // Offer brings an account to the other servers that was changed by hand in the directory. What
 // loses against the bucket is replaced. It waits for the bucket. An error means that the next start
 // tries again. A server that has never read the bucket takes the one that wins by accounts.Wins.
 func (s *Store) Offer(ctx context.Context, key string) error {
 	c := s.revisions.now()
-	return s.settler.settle(ctx, key, settleOptions{cursor: c.Seq, isKnown: c.ID == ""})
+	if c.ID == "" {
+		c.Seq = allRevisions
+	}
+	return s.settler.settle(ctx, key, settleOptions{applied: c.Seq})
 }
 
 // Revisions returns what the bucket keeps of an account, oldest first. The error wraps
@@ -320,17 +307,22 @@ func (s *Store) IsIncomplete() bool {
 // Progress returns how far this server is. The parts are read one after the other, each under its
 // own lock: they may be of slightly different times. Refusing has the first reason only.
 func (s *Store) Progress() State {
-	state := State{
+	now := s.status.now()
+	return State{
 		Connected: s.stream.conn.Load() != nil,
-		Refusing: cmp.Or(s.status.unfit(), s.stream.rights.refusing(), s.syncing.refusing(),
-			s.status.leaderless()),
+		CaughtUp:  s.status.isCaughtUp(),
+		Empty:     s.IsIncomplete(),
+		First:     now.isFirst,
+		Behind:    now.behind,
+		Success:   now.heard,
+		Fault:     now.fault,
+		Refusing: cmp.Or(now.unfit, s.stream.rights.refusing(), s.syncing.refusing(),
+			now.leaderless),
 		Refused:  s.applier.refused.len(),
 		Denied:   s.stream.rights.missing(),
 		Unknown:  s.syncing.unknown(),
+		Failing:  now.failing,
 		Revision: s.revisions.now().Seq,
 		Bucket:   s.stream.bucket,
-		Empty:    s.IsIncomplete(),
 	}
-	s.status.fill(&state)
-	return state
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -27,16 +26,11 @@ type (
 )
 
 // committer commits the changes of this server to the bucket, and then to the directory. Any number
-// of goroutines use it at once. Changes of different keys do not wait for each other.
+// of goroutines use it at once. Changes of different keys do not wait for each other. A commit holds
+// the settler's lock of its key.
 type committer struct {
-	dir     *jwtstore.Dir
-	stream  *stream
-	applier *applier
-	settler *settler // a commit holds its lock of the key
-	syncing *syncing
-	status  *status
+	*parts
 	timeout time.Duration
-	log     *slog.Logger // limited
 }
 
 // change is one change that is to be committed.
@@ -49,9 +43,9 @@ type change struct {
 	local func(ctx context.Context, publish publishFunc) (seq uint64, err error)
 }
 
-// publishFunc writes a value to the bucket, with what the floor has replaced of its second. An
-// error of it ends that attempt before the journal.
-type publishFunc func(kind string, value []byte, override bool, floor jwtstore.Floor) error
+// publishFunc writes a value to the bucket. It sets door and user of the message. An error of it ends
+// that attempt before the journal.
+type publishFunc func(message) error
 
 // put is Put for what does not come from the bucket. The error is what Store.Put says.
 func (c *committer) put(
@@ -79,7 +73,8 @@ func (c *committer) put(
 				if err == nil {
 					// The floor before and after says whether this is an override. Other servers
 					// can't tell.
-					err = publish(kindJWT, bytes.TrimSpace(jwt), isOverride(now.Floor, v.Floor), v.Floor)
+					err = publish(message{kind: kindJWT, value: bytes.TrimSpace(jwt),
+						isOverride: isOverride(now.Floor, v.Floor), floor: v.Floor})
 				}
 				return v, err
 			})
@@ -106,7 +101,7 @@ func (c *committer) delete(
 			return c.dir.Delete(ctx, key, kind, func(now jwtstore.Stored) ([]byte, error) {
 				tombstone, err := allow(now)
 				if err == nil {
-					err = publish(kindTombstone, tombstone, false, jwtstore.Floor{})
+					err = publish(message{kind: kindTombstone, value: tombstone})
 				}
 				return tombstone, err
 			})
@@ -193,12 +188,14 @@ func notStored(why string) error {
 // canCommit returns why nothing may be committed now; nil if it may. What this server could not
 // store itself does not go into the bucket either.
 func (c *committer) canCommit() error {
-	if why := c.status.whyFailing(); c.status.isReadFirst() && why != "" {
-		return notStored(errFirst.Error() + ", which fails: " + why)
-	} else if c.status.isReadFirst() {
+	now := c.status.now()
+	switch {
+	case now.isFirst && now.failing != "":
+		return notStored(errFirst.Error() + ", which fails: " + now.failing)
+	case now.isFirst:
 		return notStored(errFirst.Error())
 	}
-	if why := cmp.Or(c.status.unfit(), c.syncing.refusing()); why != "" {
+	if why := cmp.Or(now.unfit, c.syncing.refusing()); why != "" {
 		return notStored(why)
 	}
 	// A full or missing disk refuses the push before the bucket has it.
@@ -210,6 +207,13 @@ type trial struct {
 	*committer
 	*change
 	maybe bool // an attempt may have succeeded although it has failed
+
+	// The attempt that is under way.
+	nc        *nats.Conn
+	last      revision // of the key, before the change
+	isRefused bool     // this server does not take last: it counts as absent
+	revision  uint64   // of the change; 0 until the bucket has it
+	undo      func()   // takes back that the change is recorded as applied
 }
 
 // final returns the error of a change that is not tried again. After an attempt that may have
@@ -245,47 +249,44 @@ var errNotRead = errors.New("an old revision was read")
 // what the bucket has, also on a server that is behind. A new leader or another writer costs an
 // attempt, and no JWT.
 func (t *trial) once(ctx context.Context) (seq uint64, err error) {
-	if t.status.isReadFirst() { // since the change was begun
+	if t.status.now().isFirst { // since the change was begun
 		return 0, &publishError{cause: errFirst}
 	}
-	nc, err := t.stream.connection()
-	if err != nil {
+	if t.nc, err = t.stream.connection(); err != nil {
 		return 0, &publishError{cause: err}
 	}
-	last, err := t.stream.last(ctx, nc, t.stream.subject(t.key))
+	t.last, err = t.stream.last(ctx, t.nc, t.stream.subject(t.key))
 	switch {
 	case err != nil:
 		return 0, &publishError{cause: err}
 	// An old leader has answered, or the bucket is another one. The next attempt asks again.
-	case last.seq < t.applier.revisions.last(t.key):
+	case t.last.seq < t.revisions.last(t.key):
 		return 0, &publishError{cause: errNotRead}
 	}
-	isRefused, err := t.catchUp(ctx, nc, last)
-	if err != nil {
+	if t.isRefused, err = t.catchUp(ctx); err != nil {
 		return 0, err
 	}
-	return t.commitOver(ctx, nc, last, isRefused)
+	return t.commitOver(ctx)
 }
 
 // catchUp makes the directory have the last revision of the key. isRefused says that this server
-// does not take it: it counts as absent. The error is a *publishError if there may be another
-// attempt. A fault of the directory is returned as it is, and ends the commit: this attempt has
-// published nothing.
-func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRefused bool, err error) {
-	if last.seq == 0 || last.isMarker {
+// does not take it. The error is a *publishError if there may be another attempt. A fault of the
+// directory is returned as it is, and ends the commit: this attempt has published nothing.
+func (t *trial) catchUp(ctx context.Context) (isRefused bool, err error) {
+	if t.last.seq == 0 || t.last.isMarker {
 		return false, nil
 	}
 	// This is the usual case, and costs no request.
-	if isSame, _, err := t.settler.compare(last); isSame && err == nil {
+	if isSame, _, err := t.settler.compare(t.last); isSame && err == nil {
 		return false, nil
 	}
 	// Before a revision of another bucket is compared with those that were applied, or applied.
-	if err := t.isSameBucket(ctx, nc); err != nil {
+	if err := t.isSameBucket(ctx); err != nil {
 		return false, &publishError{cause: err}
 	}
 	// It is applied without a deadline: what was begun is not given up half-way.
-	if !t.applier.revisions.has(last.key, last.seq) {
-		return t.applier.apply(context.WithoutCancel(ctx), last)
+	if !t.revisions.has(t.key, t.last.seq) {
+		return t.applier.apply(context.WithoutCancel(ctx), t.last)
 	}
 	// It was refused before, a file was changed by hand since, or it is being stored now, for which
 	// commitOver waits.
@@ -295,12 +296,12 @@ func (t *trial) catchUp(ctx context.Context, nc *nats.Conn, last revision) (isRe
 // isSameBucket returns nil if the bucket is the one that was read. Revisions of two can't be
 // compared. errOther is returned until the follower has compared the new one. Any other error is
 // that of a request.
-func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
-	i, err := t.stream.info(ctx, nc)
+func (t *trial) isSameBucket(ctx context.Context) error {
+	i, err := t.stream.info(ctx, t.nc)
 	if err != nil {
 		return err
 	}
-	found, err := t.stream.identify(ctx, nc, i, t.applier.revisions.now())
+	found, err := t.stream.identify(ctx, t.nc, i, t.revisions.now())
 	if err == nil && found != sameBucket {
 		err = errOther
 	}
@@ -310,65 +311,59 @@ func (t *trial) isSameBucket(ctx context.Context, nc *nats.Conn) error {
 // checkRefused returns an error unless the last revision was on its way into the directory when it
 // was taken for one that this server refuses. The lock of the key must be held. If the store has it
 // by now there is no error: the policy has been asked with it.
-func (t *trial) checkRefused(last revision) error {
-	isSame, _, err := t.settler.compare(last)
+func (t *trial) checkRefused() error {
+	isSame, _, err := t.settler.compare(t.last)
 	switch {
 	case err != nil || isSame:
 		return err
-	case last.seq < t.applier.revisions.last(t.key):
+	case t.last.seq < t.revisions.last(t.key):
 		return &publishError{cause: errNotRead}
 	}
 	return notStored("the bucket has a newer version, which no operator of this server has signed " +
 		"(is its operator JWT up to date?)")
 }
 
-// commitOver commits the change if the last revision is still the last one. isRefused says that
-// this server does not take that.
+// commitOver commits the change if the last revision is still the last one.
 //
 // The order is policy, bucket, journal, all under the directory's lock of the key. A change that
 // the policy refuses is not published. A change that is published can be read here only after the
 // journal has it. If the process ends in between, the follower applies the revision after the next
 // start.
-func (t *trial) commitOver(
-	ctx context.Context, nc *nats.Conn, last revision, isRefused bool,
-) (seq uint64, err error) {
-	// 0 until the bucket has it.
-	var revision uint64
-	undo := func() {}
+func (t *trial) commitOver(ctx context.Context) (seq uint64, err error) {
+	t.revision = 0
 	// What is acknowledged goes into the directory, whatever time it is.
-	seq, err = t.local(context.WithoutCancel(ctx), func(
-		kind string, value []byte, override bool, floor jwtstore.Floor,
-	) error {
-		// This limit is the same for all values, whatever their headers take. nats.go counts those
-		// as well.
-		if limit := nc.MaxPayload() - headerRoom; int64(len(value)) > limit {
-			return tooLarge(nc, value)
-		}
-		// What the change would not lose against needs no protection: it is replaced.
-		if isRefused && last.isOfServer() && accounts.Wins(last.value, value) {
-			if err := t.checkRefused(last); err != nil {
-				return err
-			}
-		}
-		h := t.stream.header(kind, t.kind, t.user, value, override)
-		setReplaced(h, floor)
-		var err error
-		// The revision is recorded before the lock is free. The follower then takes it for an
-		// applied one.
-		if revision, err = t.stream.publish(ctx, nc, t.key, h, value, last.seq); err == nil {
-			undo, _ = t.applier.revisions.begin(t.key, revision, false)
-		}
-		return err
-	})
-	if err == nil || revision == 0 {
+	seq, err = t.local(context.WithoutCancel(ctx), func(m message) error { return t.publish(ctx, m) })
+	if err == nil || t.revision == 0 {
 		return seq, err
 	}
 	// Without the record the follower applies the revision when it comes, and tries until the
 	// directory takes it.
-	undo()
+	t.undo()
 	t.status.setFault(err)
 	t.stream.log.Error(fmt.Sprintf("%s - revision %d is committed to the bucket, and can't be stored on "+
-		"this server: %s", logging.ShortKey(t.key), revision, err))
+		"this server: %s", logging.ShortKey(t.key), t.revision, err))
 	return 0, &accounts.CommitError{Outcome: accounts.Elsewhere,
 		Why: "other servers have it, this one tries again"}
+}
+
+// publish publishes the change over the last revision. The directory's lock of the key must be held:
+// the revision is recorded before the lock is free, and the follower then takes it for an applied
+// one.
+func (t *trial) publish(ctx context.Context, m message) (err error) {
+	// This limit is the same for all values, whatever their headers take. nats.go counts those as
+	// well.
+	if limit := t.nc.MaxPayload() - headerRoom; int64(len(m.value)) > limit {
+		return tooLarge(t.nc, m.value)
+	}
+	// What the change would not lose against needs no protection: it is replaced.
+	if t.isRefused && t.last.isOfServer() && accounts.Wins(t.last.value, m.value) {
+		if err := t.checkRefused(); err != nil {
+			return err
+		}
+	}
+	m.door, m.user = t.kind, t.user
+	if t.revision, err = t.stream.publish(ctx, t.nc, t.key, m, t.last.seq); err == nil {
+		t.undo, _ = t.revisions.begin(t.key, t.revision, false)
+	}
+	return err
 }

@@ -88,7 +88,7 @@ func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (
 		return nil, err
 	}
 	_ = inbox.SetPendingLimits(-1, -1) // the pulls bound it
-	err = s.api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, nil)
+	err = s.api(ctx, nc, subject, map[string]any{"stream_name": s.name, "config": c}, &answer{})
 	if err != nil {
 		_ = inbox.Unsubscribe()
 		return nil, err

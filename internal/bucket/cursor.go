@@ -63,7 +63,7 @@ const (
 func (s *stream) identify(
 	ctx context.Context, nc *nats.Conn, i streamInfo, c cursor,
 ) (identity, error) {
-	if i.id != c.ID {
+	if i.id() != c.ID {
 		return otherBucket, nil
 	}
 	if c.Last > 0 {
@@ -103,24 +103,11 @@ func (c cursor) write(path string) error {
 	if err != nil {
 		return err
 	}
+	// Before the first commit there is no journal, and no directory of it.
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	temp := path + ".next"
-	if err := writeSynced(temp, append(content, '\n')); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
-}
-
-// writeSynced writes a file and syncs it.
-func writeSynced(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Sync(), f.Close())
+	return jwtstore.ReplaceFile(path, append(content, '\n'))
 }
 
 // Leave forgets how far a server has read a bucket, and reports whether it has. A server that is

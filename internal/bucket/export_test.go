@@ -28,13 +28,12 @@ const HeaderRoom = headerRoom
 
 func LargestHeader() int {
 	s := &stream{host: strings.Repeat("h", 253)}
-	h := s.header(kindTombstone, doorOffer, strings.Repeat("\x00", 1000), nil, true)
-	h.Set(headerExpected, strconv.FormatUint(math.MaxUint64, 10))
-	var floor jwtstore.Floor
+	m := message{kind: kindTombstone, door: doorOffer, user: strings.Repeat("\x00", 1000), isOverride: true}
 	for n := range byte(2 * maxReplaced) {
-		floor = floor.After(1, jwtstore.Hash{n})
+		m.floor = m.floor.After(1, jwtstore.Hash{n})
 	}
-	setReplaced(h, floor)
+	h := s.header(m)
+	h.Set(headerExpected, strconv.FormatUint(math.MaxUint64, 10))
 	size := len("NATS/1.0\r\n\r\n")
 	for name, values := range h {
 		for _, value := range values {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
-	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
@@ -69,13 +67,7 @@ const maxStalled = 3
 // follower reads the bucket over one connection after the other. Only the goroutine of Serve uses
 // lost and tail. watch and Store.TrustIsNew use the atomic fields too.
 type follower struct {
-	dir     *jwtstore.Dir
-	stream  *stream
-	applier *applier
-	settler *settler
-	syncing *syncing
-	status  *status
-	log     *slog.Logger // limited
+	*parts
 	// mustCompare asks for another comparison of everything.
 	mustCompare atomic.Bool
 	keys        atomic.Int64 // how many the bucket had when it was last asked
@@ -108,30 +100,25 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 	f.stream.conn.Store(nc)
 	// Another Serve may have put its own there.
 	defer f.stream.conn.CompareAndSwap(nc, nil)
-	defer f.applier.revisions.save()
+	defer f.revisions.save()
 	asking, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
-	running.Go(func() { f.syncing.serveOwn(asking, nc) })
+	running.Go(func() { f.syncing.serve(asking, nc, true) })
 	for failed := 0; failed < maxSessions && ctx.Err() == nil; {
 		began := time.Now()
 		err := f.session(ctx, nc)
-		if ctx.Err() != nil {
-			return
-		}
 		switch {
+		case ctx.Err() != nil, errors.Is(err, errRights):
+			return
 		case errors.Is(err, errMustCompare):
 			continue
-		case errors.Is(err, errRights):
-			return
 		}
 		f.status.setLeader(err)
 		// A stream that was made a moment ago is not known to every nats-server.
-		isYoung := failed == 0 && errors.Is(err, nats.ErrNoResponders)
-		if !isYoung && f.status.setFailed(err.Error(), f.status.unfit() != "") && asDenied(err) == nil {
-			f.log.Warn(fmt.Sprintf("the bucket %s can't be followed now: %s; stored accounts are served, "+
-				"and it is tried again", f.stream.bucket, err))
+		if failed > 0 || !errors.Is(err, nats.ErrNoResponders) {
+			f.setFailed(err)
 		}
 		if failed++; time.Since(began) > goodSession {
 			failed = 0
@@ -140,10 +127,18 @@ func (f *follower) serve(ctx context.Context, nc *nats.Conn) {
 			pause.For(ctx, deniedPause)
 			return // another connection may have other rights
 		}
-		if f.status.unfit() != "" {
+		if f.status.now().unfit != "" {
 			pause.For(ctx, unfitPause)
 		}
 		pause.For(ctx, sessionPause)
+	}
+}
+
+// setFailed records why a session has ended, and logs it if that is due. A denial is logged already.
+func (f *follower) setFailed(err error) {
+	if f.status.setFailed(err.Error()) && asDenied(err) == nil {
+		f.log.Warn(fmt.Sprintf("the bucket %s can't be followed now: %s; stored accounts are served, "+
+			"and it is tried again", f.stream.bucket, err))
 	}
 }
 
@@ -201,9 +196,9 @@ func (f *follower) session(ctx context.Context, nc *nats.Conn) error {
 // leader does not know the last message either, if another one was asked for the end. Without
 // skipTail the server would count as behind for ever.
 func (ss *session) skipTail() {
-	at, last := ss.applier.revisions.now().of(ss.from.id), ss.from.State.LastSeq
+	at, last := ss.revisions.now().of(ss.from.id()), ss.from.State.LastSeq
 	if ss.tail.lasted(ss.end.seq <= at && at < last) >= staleTimeout {
-		ss.applier.revisions.move(newCursor(ss.from.id, last, ss.end))
+		ss.revisions.move(newCursor(ss.from.id(), last, ss.end))
 	}
 }
 
@@ -211,7 +206,7 @@ func (ss *session) skipTail() {
 // says how far it is. A batch whose end was not reached is delivered again by the next consumer.
 func (ss *session) follow() error {
 	c, err := ss.stream.consume(ss.ctx, ss.nc, consumerConfig{DeliverPolicy: "by_start_sequence",
-		StartSeq: ss.applier.revisions.now().Seq + 1})
+		StartSeq: ss.revisions.now().Seq + 1})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
@@ -236,7 +231,7 @@ func (ss *session) follow() error {
 		// A revision that the policy refuses, or without a key, moves the cursor too.
 		if n := len(batch); n > 0 {
 			last := batch[n-1]
-			ss.applier.revisions.move(newCursor(ss.from.id, last.seq, last))
+			ss.revisions.move(newCursor(ss.from.id(), last.seq, last))
 		}
 		ss.note()
 	}
@@ -312,7 +307,7 @@ func (ss *session) restore(r revision) error {
 
 // note records how far this server is.
 func (ss *session) note() {
-	seq := ss.applier.revisions.now().Seq
+	seq := ss.revisions.now().Seq
 	if !ss.status.setApplied(seq, ss.target) {
 		return
 	}
@@ -346,7 +341,7 @@ func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 			return
 		}
 		// The cursor moves while the question is on its way.
-		before := ss.applier.revisions.now().of(ss.from.id)
+		before := ss.revisions.now().of(ss.from.id())
 		i, err := ss.stream.info(ctx, ss.nc)
 		if err == nil && !i.Cluster.hasMajority() {
 			err = errNoMajority
@@ -357,7 +352,7 @@ func (ss *session) watch(ctx context.Context, stop context.CancelCauseFunc) {
 		}
 		ss.syncing.setCluster(i)
 		ss.status.setEnd(i.State.LastSeq)
-		if i.id != ss.from.id || i.State.LastSeq < before {
+		if i.id() != ss.from.id() || i.State.LastSeq < before {
 			stop(errOther)
 			return
 		}

@@ -34,7 +34,7 @@ const (
 // must not be taken for a loss. A bucket that was made anew, or has lost something, is logged as an
 // error.
 func (ss *session) judge() (passKind, error) {
-	f, i, c := ss.follower, ss.from, ss.applier.revisions.now()
+	f, i, c := ss.follower, ss.from, ss.revisions.now()
 	// A bucket that was restored is known by its last message, or ends too early. The latter is also
 	// what a leader says that is cut off.
 	found, err := f.stream.identify(ss.ctx, ss.nc, i, c)
@@ -50,7 +50,7 @@ func (ss *session) judge() (passKind, error) {
 			"one than was read before, as when a backup was restored; it is repaired from this server's "+
 			"directory", name, c.Last))
 		return passRepair, nil
-	case found == shorterBucket && i.replicas > 1 && lostFor < staleTimeout:
+	case found == shorterBucket && i.replicas() > 1 && lostFor < staleTimeout:
 		return passNone, fmt.Errorf("the bucket ends with revision %d, and %d was read before: "+
 			"it is asked for some seconds more, since its leader may be cut off", i.State.LastSeq, c.Seq)
 	case found == shorterBucket:
@@ -75,13 +75,14 @@ func (ss *session) judge() (passKind, error) {
 	return passStart, nil
 }
 
-// pass is one comparison of everything. cursor is 0 unless the kind is passStart.
+// pass is one comparison of everything.
 type pass struct {
 	*session
-	kind   passKind
-	cursor uint64 // what is beyond it is taken
-	mu     sync.Mutex
-	seen   keySet
+	kind    passKind
+	applied uint64 // what is beyond it is taken; allRevisions unless the kind is passStart
+	seen    keySet
+
+	mu sync.Mutex // guards what follows while keys are compared
 	// missing is what differs from the directory, and of which only the header has been read.
 	missing []revision
 	taken   int
@@ -101,12 +102,12 @@ func (ss *session) pass(kind passKind) error {
 		return err
 	}
 	began := time.Now()
-	p := &pass{session: ss, kind: kind, seen: newKeySet()}
+	p := &pass{session: ss, kind: kind, applied: allRevisions, seen: newKeySet()}
 	if kind == passStart {
-		p.cursor = ss.applier.revisions.now().Seq
-		ss.applier.revisions.setCompared(0)
+		p.applied = ss.revisions.now().Seq
+		ss.revisions.setCompared(0)
 	} else {
-		ss.applier.revisions.forget()
+		ss.revisions.forget()
 	}
 	if kind == passFirst {
 		// What the others have announced long ago is owed to no nats-server. No push comes
@@ -122,26 +123,36 @@ func (ss *session) pass(kind passKind) error {
 	if err := p.offerRest(); err != nil {
 		return err
 	}
-	i, err := ss.stream.info(ss.ctx, ss.nc)
+	if err := p.finish(); err != nil {
+		return err
+	}
+	ss.stream.log.Info(fmt.Sprintf("compared the bucket %s with the directory in %s: %s, took %d, offered %d",
+		ss.stream.bucket, time.Since(began).Round(time.Millisecond),
+		logging.Count(found, "key in it", "keys in it"), p.taken, p.offered))
+	return nil
+}
+
+// finish moves the cursor. Everything up to it is in the journal, or was refused, or was replaced.
+func (p *pass) finish() error {
+	i, err := p.stream.info(p.ctx, p.nc)
 	if err != nil {
 		return fmt.Errorf("asking for the stream: %w", err)
 	}
 	// Not where the stream says that it ends: another leader may have said that.
-	seq := max(ss.target, p.cursor)
-	// Everything up to seq is in the journal, or was refused, or was replaced.
-	ss.applier.revisions.set(newCursor(ss.from.id, seq, ss.end))
-	ss.status.setFirst(false)
-	ss.status.setEnd(i.State.LastSeq)
-	ss.keys.Store(int64(i.State.Keys))
+	seq := p.target
+	if p.kind == passStart {
+		seq = max(seq, p.applied)
+	}
+	p.revisions.set(newCursor(p.from.id(), seq, p.end))
+	p.status.setFirst(false)
+	p.status.setEnd(i.State.LastSeq)
+	p.keys.Store(int64(i.State.Keys))
 	// The bucket has been read only when what was offered, and what came meanwhile, has been followed.
-	end, err := ss.stream.last(ss.ctx, ss.nc, ss.stream.prefix+">")
+	end, err := p.stream.last(p.ctx, p.nc, p.stream.prefix+">")
 	if err != nil {
 		return fmt.Errorf("asking for the last revision: %w", err)
 	}
-	ss.target = end.seq
-	ss.stream.log.Info(fmt.Sprintf("compared the bucket %s with the directory in %s: %s, took %d, offered %d",
-		ss.stream.bucket, time.Since(began).Round(time.Millisecond),
-		logging.Count(found, "key in it", "keys in it"), p.taken, p.offered))
+	p.target = end.seq
 	return nil
 }
 
@@ -189,7 +200,7 @@ func (p *pass) read() error {
 		if err := p.readMissing(); err != nil {
 			return err
 		}
-		p.applier.revisions.setCompared(min(end, p.target))
+		p.revisions.setCompared(min(end, p.target))
 	}
 	return nil
 }
@@ -309,7 +320,7 @@ func (p *pass) count(taken bool) {
 // settleKey settles one key of the pass. theirs is what the bucket has, as far as it is known. nil
 // asks the leader, and the zero revision says that there is nothing.
 func (p *pass) settleKey(key string, theirs *revision) error {
-	o := settleOptions{isKnown: p.kind != passStart, cursor: p.cursor, done: p.count, theirs: theirs}
+	o := settleOptions{applied: p.applied, done: p.count, theirs: theirs}
 	return p.settler.settle(p.ctx, key, o)
 }
 

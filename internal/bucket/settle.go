@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,11 +42,13 @@ type settler struct {
 // settleOptions say how a key is settled. The zero value is for a key of which no revision counts
 // as applied: what the bucket has is taken.
 type settleOptions struct {
-	isKnown bool             // every revision counts as one that was applied here before
-	cursor  uint64           // revisions up to it do
+	applied uint64           // up to it revisions count as applied here before; or allRevisions
 	done    func(taken bool) // called if something was taken or offered; nil: not called
 	theirs  *revision        // what the bucket has, as far as it is known; nil: it is asked for
 }
+
+// allRevisions is beyond every revision.
+const allRevisions = math.MaxUint64
 
 // settle makes the directory and the bucket have the same of one key. The error means that this
 // can't be done now.
@@ -88,7 +91,7 @@ func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) e
 		case ours != nil && hashOf(ours) == hashOf(theirs.value):
 			return nil
 		// The revision may have been applied before, and the directory have been changed since.
-		case w.takes(theirs, ours, o):
+		case o.takes(theirs, ours):
 			refused, err := w.applier.applyAs(ctx, applied{theirs, true})
 			if err == nil && !refused && o.done != nil {
 				o.done(true)
@@ -117,11 +120,10 @@ func (w *settler) theirs(ctx context.Context, nc *nats.Conn, key string, o settl
 }
 
 // takes reports whether the directory takes what the bucket has. A directory that has nothing takes
-// all, and a revision beyond the cursor is the decision of another server. Of what was there before
-// both sides take the one that wins.
-func (w *settler) takes(theirs revision, ours []byte, o settleOptions) bool {
-	isBeyond := !o.isKnown && theirs.seq > o.cursor
-	return ours == nil || isBeyond || theirs.isOverride() || accounts.Wins(theirs.value, ours)
+// all, and a revision that was not applied is the decision of another server. Of what was there
+// before both sides take the one that wins.
+func (o settleOptions) takes(theirs revision, ours []byte) bool {
+	return ours == nil || theirs.seq > o.applied || theirs.isOverride() || accounts.Wins(theirs.value, ours)
 }
 
 // offer publishes what the directory has. expected is 0 if the bucket has nothing of the key. The
@@ -130,9 +132,8 @@ func (w *settler) takes(theirs revision, ours []byte, o settleOptions) bool {
 func (w *settler) offer(
 	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64, o settleOptions,
 ) error {
-	header := w.stream.header(kind, doorOffer, "", value, false)
-	setReplaced(header, w.dir.Index().Get(key).Floor)
-	seq, err := w.stream.publish(ctx, nc, key, header, value, expected)
+	m := message{kind: kind, door: doorOffer, value: value, floor: w.dir.Index().Get(key).Floor}
+	seq, err := w.stream.publish(ctx, nc, key, m, expected)
 	if _, isRetry := errors.AsType[*publishError](err); err != nil && !isRetry {
 		w.log.Error(fmt.Sprintf("%s - what is stored here can't be put into the bucket: %s",
 			logging.ShortKey(key), err))

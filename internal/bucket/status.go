@@ -33,16 +33,33 @@ func (s State) TakesNoPush() bool { return !s.Connected || s.First || s.Refusing
 type status struct {
 	caughtUp chan struct{} // closed when the bucket has been read once
 
-	mu       sync.Mutex // guards what follows
-	isFirst  bool       // this bucket has never been read, or not to its end
-	behind   uint64     // revisions that are not applied, when it was last asked
-	heard    time.Time  // when all was known to be applied
-	fault    error      // why a revision can't be stored here; nil: it can
-	lastSeq  uint64     // where the stream ended when it was last asked
-	failed   string     // why the last session has ended, "" if one is under way
-	outage   outage
-	noLeader string // why the bucket has no leader that answers, "" if it has one, or it was not asked
-	unfitWhy string // why the stream can't be used, "" if it can
+	mu sync.Mutex // guards what follows
+	standing
+	lastSeq uint64 // where the stream ended when it was last asked
+	outage  outage
+}
+
+// standing is how a server stands to its bucket.
+type standing struct {
+	isFirst    bool      // this bucket has never been read, or not to its end
+	behind     uint64    // revisions that are not applied, when it was last asked
+	heard      time.Time // when all was known to be applied
+	fault      error     // why a revision can't be stored here; nil: it can
+	failing    string    // why the last session has ended, "" if one is under way
+	leaderless string    // why the bucket has no leader that answers, "" if it has one, or it was not asked
+	unfit      string    // why the stream can't be used, "" if it can
+}
+
+// newStatus returns the status of a server that has not been connected yet.
+func newStatus(isFirst bool) *status {
+	return &status{caughtUp: make(chan struct{}), standing: standing{isFirst: isFirst}}
+}
+
+// now returns how the server stands to its bucket.
+func (s *status) now() standing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.standing
 }
 
 // isCaughtUp reports whether the bucket has been read once.
@@ -55,28 +72,12 @@ func (s *status) isCaughtUp() bool {
 	}
 }
 
-// fill writes into a State what is known here.
-func (s *status) fill(into *State) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	into.CaughtUp = s.isCaughtUp()
-	into.First, into.Behind, into.Success = s.isFirst, s.behind, s.heard
-	into.Fault, into.Failing = s.fault, s.failed
-}
-
 // setFirst records whether this bucket is read for the first time. While it is, no push is taken:
 // its revisions could not be compared with those that were applied.
 func (s *status) setFirst(isFirst bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isFirst = isFirst
-}
-
-// isReadFirst reports whether this bucket is read for the first time.
-func (s *status) isReadFirst() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.isFirst
 }
 
 // outage is a time in which the bucket can't be read, over several sessions and connections. It
@@ -90,17 +91,17 @@ type outage struct {
 // outageInterval is how often an outage is logged.
 const outageInterval = time.Minute
 
-// setFailed records why a session has ended, and reports whether that is to be logged now.
-// isForPeople says that a person must do something about it. An outage is logged when it begins,
-// then once in outageInterval, and at once for another reason that is for people.
-func (s *status) setFailed(why string, isForPeople bool) (isTold bool) {
+// setFailed records why a session has ended, and reports whether that is to be logged now. An outage
+// is logged when it begins, then once in outageInterval. Another reason is logged at once if the
+// stream is unfit, for which a person must do something.
+func (s *status) setFailed(why string) (isTold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = why
+	s.failing = why
 	if s.outage.since.IsZero() {
 		s.outage.since = time.Now()
 	}
-	isNew := isForPeople && s.outage.what != why
+	isNew := s.unfit != "" && s.outage.what != why
 	if !isNew && time.Since(s.outage.told) < outageInterval {
 		return false
 	}
@@ -116,15 +117,8 @@ func (s *status) setReading() (lasted time.Duration) {
 	if !s.outage.told.IsZero() {
 		lasted = time.Since(s.outage.since)
 	}
-	s.failed, s.outage = "", outage{}
+	s.failing, s.outage = "", outage{}
 	return lasted
-}
-
-// whyFailing returns why the bucket can't be read now, "" if it can.
-func (s *status) whyFailing() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failed
 }
 
 // setUnfit records why the stream can't be used, if that is what an error says. One that says
@@ -133,17 +127,10 @@ func (s *status) setUnfit(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if unfit, ok := errors.AsType[*unfitError](err); ok {
-		s.unfitWhy = unfit.Error()
+		s.unfit = unfit.Error()
 	} else if err == nil {
-		s.unfitWhy = ""
+		s.unfit = ""
 	}
-}
-
-// unfit returns why the stream can't be used, "" if it can.
-func (s *status) unfit() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.unfitWhy
 }
 
 // setLeader records whether the leader of the bucket answers, as far as the error of a request says
@@ -152,17 +139,10 @@ func (s *status) setLeader(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.noLeader = ""
+		s.leaderless = ""
 	} else if isLeaderless(err) {
-		s.noLeader = "the bucket has no leader (" + err.Error() + ")"
+		s.leaderless = "the bucket has no leader (" + err.Error() + ")"
 	}
-}
-
-// leaderless returns why nothing can be committed since the bucket has no leader, "" if it has one.
-func (s *status) leaderless() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.noLeader
 }
 
 // setFault records why a revision can't be stored here. The next setApplied clears it.
@@ -190,7 +170,7 @@ func (s *status) setApplied(seq, target uint64) (isDone bool) {
 	s.fault, s.behind = nil, 0
 	if end := max(target, s.lastSeq); end > seq {
 		s.behind = end - seq
-	} else if s.noLeader == "" { // which may have more
+	} else if s.leaderless == "" { // which may have more
 		s.heard = time.Now()
 	}
 	isDone = seq >= target && !s.isCaughtUp()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -65,20 +66,31 @@ func (s *stream) connection() (*nats.Conn, error) {
 	return nil, errNotConnected
 }
 
-// streamInfo is what JetStream says of the stream.
+// streamInfo is what JetStream says of the stream. It is not changed after it was read.
 type streamInfo struct {
-	// Config is kept as it came: an update must send back the fields that this program does not
+	answer
+	// Config has every field that came: an update must send back those that this program does not
 	// know.
-	Config  json.RawMessage `json:"config"`
-	Cluster cluster         `json:"cluster"`
+	Config  map[string]any `json:"config"`
+	Cluster cluster        `json:"cluster"`
 	State   struct {
 		// LastSeq stays when messages are removed: no message need have it.
 		LastSeq uint64 `json:"last_seq"`
 		Keys    int    `json:"num_subjects"` // those of other programs count too
 	} `json:"state"`
+}
 
-	id       string // of the bucket
-	replicas int
+// id returns the id of the bucket; "" if another program has made the stream.
+func (i streamInfo) id() string {
+	metadata, _ := i.Config["metadata"].(map[string]any)
+	id, _ := metadata[idKey].(string)
+	return id
+}
+
+// replicas returns how many nats-servers keep the stream.
+func (i streamInfo) replicas() int {
+	n, _ := i.Config["num_replicas"].(float64)
+	return int(n)
 }
 
 // cluster says which nats-servers keep the stream. Replicas has them without the leader: it is
@@ -120,19 +132,6 @@ func (c cluster) servers() []string {
 		names = append(names, r.Name)
 	}
 	return names
-}
-
-// parse reads what the configuration says. id is "" if another program has made the stream.
-func (i *streamInfo) parse() error {
-	var c struct {
-		Replicas int               `json:"num_replicas"`
-		Metadata map[string]string `json:"metadata"`
-	}
-	if err := json.Unmarshal(i.Config, &c); err != nil {
-		return err
-	}
-	i.id, i.replicas = c.Metadata[idKey], c.Replicas
-	return nil
 }
 
 // settings is what the stream must be like. Everything else in its configuration may be what it is.
@@ -178,10 +177,8 @@ func (s *stream) sharedSettings() map[string]any {
 func (s *stream) info(ctx context.Context, nc *nats.Conn) (i streamInfo, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if err := s.api(ctx, nc, "STREAM.INFO."+s.name, map[string]any{}, &i); err != nil {
-		return i, err
-	}
-	return i, i.parse()
+	err = s.api(ctx, nc, "STREAM.INFO."+s.name, map[string]any{}, &i)
+	return i, err
 }
 
 // ensure returns the stream, which it makes if it is missing, and changes if it is not as it must
@@ -193,9 +190,10 @@ func (s *stream) ensure(ctx context.Context, nc *nats.Conn) (streamInfo, error) 
 	if isCode(err, codeNoSuchStream) {
 		c := s.settings()
 		c["metadata"] = map[string]string{idKey: rand.Text()}
-		if err = s.api(ctx, nc, "STREAM.CREATE."+s.name, c, &i); err == nil {
+		var made streamInfo
+		if err = s.api(ctx, nc, "STREAM.CREATE."+s.name, c, &made); err == nil {
 			s.log.Info(fmt.Sprintf("made the bucket %s, with %d replicas", s.bucket, s.replicas))
-			return i, i.parse()
+			return made, nil
 		}
 		if isCode(err, codeStreamInUse) {
 			i, err = s.info(ctx, nc)
@@ -235,29 +233,25 @@ func (e *unfitError) Unwrap() error { return e.cause }
 // the leader refuses that. A stream that is as it must be costs no request. A stream without an id,
 // made by another program, gets one. An error 503 is no refusal: it is tried again as any other is.
 func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (streamInfo, error) {
-	var had map[string]any
-	if err := json.Unmarshal(i.Config, &had); err != nil {
-		return i, err
-	}
 	all := s.settings()
-	changed := differences(had, all)
+	changed := differences(i.Config, all)
 	// All else is sent back as it came: what STREAM.UPDATE leaves out is set to its default.
+	wanted := maps.Clone(i.Config)
 	for _, name := range changed {
-		had[name] = all[name]
+		wanted[name] = all[name]
 	}
-	if i.id == "" {
-		metadata, _ := had["metadata"].(map[string]any)
-		if metadata == nil {
-			metadata = map[string]any{}
-		}
+	if i.id() == "" {
+		had, _ := i.Config["metadata"].(map[string]any)
+		metadata := map[string]any{}
+		maps.Copy(metadata, had)
 		metadata[idKey] = rand.Text()
-		had["metadata"], changed = metadata, append(changed, "metadata")
+		wanted["metadata"], changed = metadata, append(changed, "metadata")
 	}
 	if len(changed) == 0 {
 		return i, nil
 	}
 	var next streamInfo
-	err := s.api(ctx, nc, "STREAM.UPDATE."+s.name, had, &next)
+	err := s.api(ctx, nc, "STREAM.UPDATE."+s.name, wanted, &next)
 	if refusal, ok := errors.AsType[*apiError](err); ok && refusal.Code != 503 || asDenied(err) != nil {
 		return i, &unfitError{s.name, fmt.Errorf("%s: %w", strings.Join(changed, ", "),
 			explain(err, s.replicas))}
@@ -266,16 +260,14 @@ func (s *stream) amend(ctx context.Context, nc *nats.Conn, i streamInfo) (stream
 	}
 	s.log.Info(fmt.Sprintf("changed %s of the stream %s: %d replicas, %d revisions of each account",
 		strings.Join(changed, ", "), s.name, s.replicas, s.history))
-	return next, next.parse()
+	return next, nil
 }
 
 // isChanged reports whether another program has changed what all servers need, or has taken
 // replicas away. More replicas, and another number of revisions, are left alone: another server may
-// have them in its configuration. What can't be read counts as not changed.
+// have them in its configuration.
 func (s *stream) isChanged(i streamInfo) bool {
-	var has map[string]any
-	return i.replicas < s.replicas ||
-		json.Unmarshal(i.Config, &has) == nil && len(differences(has, s.sharedSettings())) > 0
+	return i.replicas() < s.replicas || len(differences(i.Config, s.sharedSettings())) > 0
 }
 
 // differences returns the names of the settings that a configuration has otherwise. has is decoded

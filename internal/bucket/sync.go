@@ -29,8 +29,7 @@ type syncing struct {
 	asked   bool            // once, and the time for answers is over
 	cluster cluster         // of the stream
 	always  map[string]bool // by server; one that has not answered is not in it
-	text    string          // see refusing
-	told    string          // what was logged last
+	text    string          // see refusing; it was logged
 }
 
 // syncInterval is how often the nats-servers are asked.
@@ -72,36 +71,22 @@ func (y *syncing) unknown() string {
 		"nats.servers of the same cluster", strings.Join(names, ", "), subjectJSZ)
 }
 
-// serveSystem asks over a connection of the system account how the nats-servers of the bucket sync,
-// until ctx ends. If they are other servers than those of this system account none of them answers:
-// then it is not known, which refuses nothing.
-func (y *syncing) serveSystem(ctx context.Context, nc *nats.Conn) {
+// serve asks over a connection how the nats-servers of the bucket sync, until ctx ends. It is that
+// of the system account, or isOwn: that of the bucket, whose account may import the subject from the
+// system account. If no nats-server answers, that account does not import it, or the user may not
+// ask: then it is not asked again, since nats-server logs each attempt. An import is noticed with
+// the next connection.
+func (y *syncing) serve(ctx context.Context, nc *nats.Conn, isOwn bool) {
 	for first := true; ctx.Err() == nil && y.rule != SyncOff; first = false {
-		y.ask(ctx, nc)
-		y.waitToAsk(ctx, first)
-	}
-}
-
-// serveOwn asks over the connection of the bucket as well. Its account may import the subject from
-// the system account. If no nats-server answers it does not, or the user may not ask: then it is
-// not asked again, since nats-server logs each attempt. An import is noticed with the next
-// connection.
-func (y *syncing) serveOwn(ctx context.Context, nc *nats.Conn) {
-	for first := true; ctx.Err() == nil && y.rule != SyncOff; first = false {
-		if !y.ask(ctx, nc) && first {
+		if !y.ask(ctx, nc) && first && isOwn {
 			return
 		}
-		y.waitToAsk(ctx, first)
+		wait := syncInterval
+		if first || !y.knowsCluster() {
+			wait = infoInterval // the stream may not be known yet
+		}
+		pause.For(ctx, wait)
 	}
-}
-
-// waitToAsk waits between two questions.
-func (y *syncing) waitToAsk(ctx context.Context, first bool) {
-	wait := syncInterval
-	if first || !y.knowsCluster() {
-		wait = infoInterval // the stream may not be known yet
-	}
-	pause.For(ctx, wait)
 }
 
 // knowsCluster reports whether it is known which nats-servers keep the bucket.
@@ -176,8 +161,7 @@ func (y *syncing) ask(ctx context.Context, nc *nats.Conn) (answered bool) {
 	return answered
 }
 
-// judgeLocked brings the text up to date and logs it if it is another one. y.mu must be
-// held.
+// judgeLocked brings the text up to date and logs it if it is another one. y.mu must be held.
 func (y *syncing) judgeLocked() {
 	var lazy []string
 	for _, name := range y.cluster.servers() {
@@ -186,15 +170,14 @@ func (y *syncing) judgeLocked() {
 		}
 	}
 	slices.Sort(lazy)
+	before := y.text
 	if y.text = ""; len(lazy) > 0 {
 		y.text = fmt.Sprintf("not all nats-servers of the bucket sync each change (%s): a power cut takes "+
 			"what was acknowledged; set jetstream { sync_interval: always } there",
 			strings.Join(lazy, ", "))
 	}
-	if y.text == y.told {
-		return
-	}
-	switch y.told = y.text; {
+	switch {
+	case y.text == before:
 	case y.text == "":
 		y.log.Info("all nats-servers of the bucket sync each change now")
 	case y.rule == SyncRequire:

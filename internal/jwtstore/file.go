@@ -242,7 +242,7 @@ func move(from, to string) error {
 	}
 	content, err := os.ReadFile(from)
 	if err == nil {
-		err = replaceFile(to, content)
+		err = ReplaceFile(to, content)
 	}
 	if err == nil {
 		err = syncDir(filepath.Dir(to))
@@ -253,8 +253,8 @@ func move(from, to string) error {
 	return os.Remove(from)
 }
 
-// replaceFile writes a file beside its place and renames it.
-func replaceFile(target string, content []byte) error {
+// ReplaceFile writes a file beside its place, syncs and renames it. The name is not durable yet.
+func ReplaceFile(target string, content []byte) error {
 	near := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".new")
 	if err := writeSynced(near, content); err != nil {
 		return err

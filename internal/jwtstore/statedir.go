@@ -34,7 +34,7 @@ func setStateDirs(dir string, names []string) error {
 		return errors.Join(removeFile(path), syncDir(dir))
 	}
 	lines := append([]string{filepath.Dir(dir)}, names...)
-	err := replaceFile(path, []byte(strings.Join(lines, "\n")+"\n"))
+	err := ReplaceFile(path, []byte(strings.Join(lines, "\n")+"\n"))
 	return errors.Join(err, syncDir(dir))
 }
 
