@@ -24,6 +24,12 @@ func badExports(c *jwt.AccountClaims) {
 		&jwt.Export{Subject: "a", Type: jwt.Stream})
 }
 
+// nullExport is at what the jwt library panics, since the account has a limit of exports.
+func nullExport(c *jwt.AccountClaims) {
+	c.Exports = jwt.Exports{nil}
+	c.Limits.Exports, c.Limits.WildcardExports = 1, false
+}
+
 const (
 	mappingReason = `mapping "a.*" -> "b.$2": ` +
 		`invalid mapping destination: wildcard index out of range in $2: [2]`
@@ -48,6 +54,7 @@ func TestWhatNatsServerRefusesIsRefused(t *testing.T) {
 	}{
 		{"posted", byHTTP, false, badMapping, mappingReason, refused},
 		{"posted, bad for all", byHTTP, false, badExports, exportsReason, refused},
+		{"posted, a null export", byHTTP, false, nullExport, "null export is not allowed", refused},
 		{"an update", byUpdate, false, badMapping, mappingReason, refused},
 		// Nats-servers may run it.
 		{"announced by another account server", byOutbox, false, badMapping, mappingReason, warned},

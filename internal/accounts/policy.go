@@ -257,7 +257,7 @@ func checkSpelling(_ *policy, o *offer) error {
 // warn, or a peer has taken a JWT that some nats-servers use.
 func checkClaims(_ *policy, o *offer) error {
 	var found jwt.ValidationResults
-	o.claims.Validate(&found)
+	claimcheck.Validate(o.claims, &found)
 	// IsBlocking(false) leaves issues of time out.
 	isUsed := !found.IsBlocking(false) // by some nats-servers
 	if isUsed {

@@ -18,9 +18,9 @@
 //
 // # Files
 //
-// In the order in which to read them: claimcheck.go has Reasons, which asks mapping.go about subject
-// mappings, and that asks function.go about calls such as {{wildcard(1)}}. imports.go says why imports
-// do nothing, and expiry.go which times nats-server can't count.
+// In the order in which to read them: claimcheck.go has Validate and Reasons, which asks mapping.go
+// about subject mappings, and that asks function.go about calls such as {{wildcard(1)}}. imports.go
+// says why imports do nothing, and expiry.go which times nats-server can't count.
 package claimcheck
 
 import (
@@ -39,6 +39,19 @@ const Version = "2.15"
 // errSystem is what nats-server logs before it ends. The library of jwt/v2 does not know which
 // account is the system account.
 var errSystem = errors.New("not allowed to enable JetStream on the system account")
+
+// Validate adds to found what the jwt library finds wrong with claims. The library panics at a null
+// export if the claims have a limit of exports: so it sees them without those.
+func Validate(c *jwt.AccountClaims, found *jwt.ValidationResults) {
+	if slices.Contains(c.Exports, nil) {
+		found.AddError("null export is not allowed") // in the library's words
+		others := *c
+		others.Exports = slices.DeleteFunc(slices.Clone(c.Exports),
+			func(e *jwt.Export) bool { return e == nil })
+		c = &others
+	}
+	c.Validate(found)
+}
 
 // Reasons returns why nats-servers refuse claims that have passed Validate. It returns nil if they
 // do not. isSystem says that the claims are those of the system account. There is one reason for

@@ -181,17 +181,11 @@ func (v *verifier) checkClaims(e Entry, c *jwt.AccountClaims) {
 	}
 }
 
-// blocking returns why every nats-server refuses claims, apart from their times. Validate is kept
-// from panicking at a null export. Issues that do not block are warnings of the library. Times have
-// codes of their own.
+// blocking returns why every nats-server refuses claims, apart from their times. Issues that do not
+// block are warnings of the library. Times have codes of their own.
 func blocking(c *jwt.AccountClaims) (found []error) {
-	for _, e := range c.Exports {
-		if e == nil {
-			return []error{errors.New("null export is not allowed")}
-		}
-	}
-	results := jwt.CreateValidationResults()
-	c.Validate(results)
+	var results jwt.ValidationResults
+	claimcheck.Validate(c, &results)
 	for _, issue := range results.Issues {
 		if issue.Blocking && !issue.TimeCheck {
 			found = append(found, errors.New(issue.Description))
