@@ -65,6 +65,16 @@ func sentence(headings, content []string) string {
 	return text
 }
 
+// match returns how long the text is of the first of its lines that is in a query; 0 if none is.
+func (r row) match(query string) (length int) {
+	for _, l := range r.lines {
+		if l.MatchString(query) {
+			return l.length
+		}
+	}
+	return 0
+}
+
 // explanations returns the rows that are about a line of the log, those with the longest text
 // first. The query may be the whole line, with its time and level. White space is made one blank,
 // since a terminal may have broken the line.
@@ -75,16 +85,10 @@ func explanations(query string) (hits []Hit) {
 	}
 	var all []found
 	query = strings.Join(strings.Fields(cut(query)), " ")
-	for i := range sections() {
-		s := &sections()[i]
+	for _, s := range sections() {
 		for _, r := range s.rows {
-			for _, l := range r.lines {
-				if l.MatchString(query) {
-					hit := Hit{Topic: s.page.Topic, Title: s.page.Title, Heading: s.heading,
-						Anchor: s.anchor, Snippet: []Part{{Text: r.text}}}
-					all = append(all, found{hit, l.length})
-					break
-				}
+			if length := r.match(query); length > 0 {
+				all = append(all, found{s.hit([]Part{{Text: r.text}}), length})
 			}
 		}
 	}

@@ -20,9 +20,11 @@ package manual
 
 import (
 	"embed"
+	"html/template"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // index is the file whose links list the pages in their order. It is named so because code hosting
@@ -37,6 +39,7 @@ type Page struct {
 	Topic string // "operating": the name of the file without its ending; "" is the index
 	Title string // the first heading
 	Text  string // Markdown
+	html  func() template.HTML
 }
 
 // Path returns the path of the page on the server. That of the index is Root.
@@ -47,24 +50,24 @@ func (p *Page) Path() string { return strings.TrimSuffix(Root+"/"+p.Topic, "/") 
 var pages = load()
 
 // Pages returns the index and the pages, in the order in which the index links to them.
-func Pages() []Page { return pages }
+func Pages() []*Page { return pages }
 
 // Find returns the page about a topic. An empty topic is the index. Topics are in lower case. The
 // page is shared.
 func Find(topic string) (*Page, bool) {
-	i := slices.IndexFunc(pages, func(p Page) bool { return p.Topic == topic })
+	i := slices.IndexFunc(pages, func(p *Page) bool { return p.Topic == topic })
 	if i < 0 {
 		return nil, false
 	}
-	return &pages[i], true
+	return pages[i], true
 }
 
 // load reads the pages. A page to which the index does not link is not shown: a test finds it. A
 // link to a place in a page, or to another directory, is none to a page.
-func load() []Page {
+func load() []*Page {
 	start := read(index)
 	start.Topic = ""
-	all := []Page{start}
+	all := []*Page{start}
 	links := regexp.MustCompile(`\]\(([a-z-]+\.md)\)`).FindAllStringSubmatch(start.Text, -1)
 	for _, link := range links {
 		all = append(all, read(link[1]))
@@ -74,11 +77,13 @@ func load() []Page {
 
 // read reads one page, whose first line is its title. A title is "# Operating": the mark and its
 // blank are cut off.
-func read(name string) Page {
+func read(name string) *Page {
 	text, err := files.ReadFile(name)
 	if err != nil {
 		panic(err) // the index links to a page that is not embedded
 	}
 	title, _, _ := strings.Cut(strings.TrimPrefix(string(text), "# "), "\n")
-	return Page{Topic: strings.TrimSuffix(name, ".md"), Title: title, Text: string(text)}
+	p := &Page{Topic: strings.TrimSuffix(name, ".md"), Title: title, Text: string(text)}
+	p.html = sync.OnceValue(p.render)
+	return p
 }

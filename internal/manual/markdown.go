@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"html/template"
 	"strings"
-	"sync"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -26,20 +25,10 @@ var markdown = goldmark.New(goldmark.WithExtensions(extension.Table),
 // parse returns the tree of a page.
 func (p *Page) parse() ast.Node { return markdown.Parser().Parse(text.NewReader([]byte(p.Text))) }
 
-// rendered returns the pages as HTML, by topic. They are rendered when the first one is asked for.
-// The program serves them thousands of times, and never others.
-var rendered = sync.OnceValue(func() map[string]template.HTML {
-	all := map[string]template.HTML{}
-	for i := range pages {
-		all[pages[i].Topic] = pages[i].render()
-	}
-	return all
-})
-
 // HTML returns the page without the elements around it. Links between pages lead to the paths of
 // the server. Tables have the class "stack", and their cells the column's heading in data-l. It is
-// safe to be shown: it has no part of a request.
-func (p *Page) HTML() template.HTML { return rendered()[p.Topic] }
+// safe to be shown: it has no part of a request. It is made when it is asked for first.
+func (p *Page) HTML() template.HTML { return p.html() }
 
 // render renders a page. The pages are part of the program, so that a fault in one is one of the
 // program. The tree is made for this call and may be changed.

@@ -63,12 +63,11 @@ const (
 )
 
 // sections returns what can be found. It is made at the first search.
-var sections = sync.OnceValue(func() (all []section) {
-	for i := range pages {
-		all = append(all, pages[i].sections()...)
+var sections = sync.OnceValue(func() (all []*section) {
+	for _, p := range pages {
+		all = append(all, p.sections()...)
 	}
-	for i := range all {
-		s := &all[i]
+	for _, s := range all {
 		s.lower.title, s.lower.heading = lower(s.page.Title), lower(s.heading)
 		s.lower.text, s.lower.terms = lower(s.text), lower(s.terms)
 	}
@@ -77,20 +76,20 @@ var sections = sync.OnceValue(func() (all []section) {
 
 // sections returns the sections of a page. The width is larger than any paragraph, so that no text
 // is wrapped.
-func (p *Page) sections() (all []section) {
+func (p *Page) sections() (all []*section) {
 	source := []byte(p.Text)
 	w := &plain{source: source, width: 1 << 20}
 	for n := p.parse().FirstChild(); n != nil; n = n.NextSibling() {
 		if heading, ok := n.(*ast.Heading); ok {
 			id, _ := heading.AttributeString("id")
 			anchor, _ := id.([]byte)
-			all = append(all, section{page: p, heading: inline(heading, source),
+			all = append(all, &section{page: p, heading: inline(heading, source),
 				anchor: string(anchor), level: heading.Level})
 			continue
 		}
 		w.Reset()
 		w.block(n, "")
-		last := &all[len(all)-1] // a page begins with a heading
+		last := all[len(all)-1] // a page begins with a heading
 		if table, ok := n.(*tables.Table); ok {
 			last.terms += " " + strings.Join(terms(table, source), " ")
 			last.rows = append(last.rows, rows(table, source)...)
@@ -104,19 +103,15 @@ func (p *Page) sections() (all []section) {
 // Heading is a heading below that of the page.
 type Heading struct{ Text, Anchor string }
 
-// headings has those of each page, by topic.
-var headings = sync.OnceValue(func() map[string][]Heading {
-	all := map[string][]Heading{}
-	for i := range sections() {
-		if s := &sections()[i]; s.level == 2 {
-			all[s.page.Topic] = append(all[s.page.Topic], Heading{s.heading, s.anchor})
+// Headings returns the headings of the second level, in their order.
+func (p *Page) Headings() (all []Heading) {
+	for _, s := range sections() {
+		if s.page == p && s.level == 2 {
+			all = append(all, Heading{s.heading, s.anchor})
 		}
 	}
 	return all
-})
-
-// Headings returns the headings of the second level, in their order.
-func (p *Page) Headings() []Heading { return headings()[p.Topic] }
+}
 
 // terms returns the first cells of a table that are code, such as the names of keys. The backquotes
 // stay.
@@ -141,8 +136,8 @@ func Search(query string) []Hit {
 	}
 	var all []ranked
 	phrase := strings.ToLower(strings.TrimSpace(cut(query)))
-	for i := range sections() {
-		if r := sections()[i].rank(words, phrase); r.score > 0 && !slices.ContainsFunc(hits, r.is) {
+	for _, s := range sections() {
+		if r := s.rank(words, phrase); r.score > 0 && !slices.ContainsFunc(hits, r.is) {
 			all = append(all, r)
 		}
 	}
@@ -152,7 +147,7 @@ func Search(query string) []Hit {
 		if len(hits) == maxHits || r.score < all[0].score/4 {
 			break
 		}
-		hits = append(hits, r.hit(words))
+		hits = append(hits, r.hit(r.snippet(words)))
 	}
 	return hits
 }
@@ -187,16 +182,21 @@ func (s *section) rank(words []word, phrase string) ranked {
 	return r
 }
 
-// hit returns the section as a Hit, with the words marked where most of them are. found has places
-// in s.lower.text, which are the same in s.text.
-func (s *section) hit(words []word) Hit {
-	h := Hit{Topic: s.page.Topic, Title: s.page.Title, Heading: s.heading, Anchor: s.anchor}
+// hit returns the section as a Hit with a piece of text.
+func (s *section) hit(snippet []Part) Hit {
+	return Hit{Topic: s.page.Topic, Title: s.page.Title, Heading: s.heading, Anchor: s.anchor,
+		Snippet: snippet}
+}
+
+// snippet returns the piece of the text that most of the words are in, with the words marked. found
+// has places in s.lower.text, which are the same in s.text.
+func (s *section) snippet(words []word) (parts []Part) {
 	found := matches(s.lower.text, words)
 	start, end := s.around(densest(s.lower.text, found))
 	at := start
 	add := func(to int, isMatch bool) {
 		if to > at {
-			h.Snippet = append(h.Snippet, Part{s.text[at:to], isMatch})
+			parts = append(parts, Part{s.text[at:to], isMatch})
 		}
 		at = to
 	}
@@ -207,7 +207,7 @@ func (s *section) hit(words []word) Hit {
 		}
 	}
 	add(end, false)
-	return h
+	return parts
 }
 
 // around returns the part of the text to show: whole words around a place. start and end are byte

@@ -1,6 +1,7 @@
 package manual
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -85,8 +86,8 @@ func stemOf(text string) string {
 func newWord(stem string) word {
 	w := word{stem: stem}
 	n := 0
-	for i := range sections() {
-		if s := &sections()[i]; w.in(s.lower.heading, 1)+w.in(s.lower.text, 1) > 0 {
+	for _, s := range sections() {
+		if w.in(s.lower.heading, 1)+w.in(s.lower.text, 1) > 0 {
 			n++
 		}
 	}
@@ -156,22 +157,16 @@ func lower(text string) string {
 // vocabulary has the words of the manual, in lower case.
 var vocabulary = sync.OnceValue(func() []string {
 	known := map[string]bool{}
-	for i := range sections() {
-		s := &sections()[i]
+	for _, s := range sections() {
 		text := strings.ToLower(s.heading + " " + s.text)
 		isBetween := func(r rune) bool { return !unicode.IsLetter(r) }
 		for _, word := range strings.FieldsFunc(text, isBetween) {
-			known[word] = true
+			if len(word) > 3 {
+				known[word] = true
+			}
 		}
 	}
-	var all []string
-	for text := range known {
-		if len(text) > 3 {
-			all = append(all, text)
-		}
-	}
-	slices.Sort(all)
-	return all
+	return slices.Sorted(maps.Keys(known))
 })
 
 // maxMisspelt is how long a word may be that is compared with all that are known.

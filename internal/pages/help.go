@@ -17,27 +17,17 @@ type helpPage struct {
 	IsSearch bool
 }
 
-// topics are the pages of the manual, the index among them. A pointer is needed, as Page has
-// methods for templates on its pointer.
-func topics() (all []*manual.Page) {
-	known := manual.Pages()
-	for i := range known {
-		all = append(all, &known[i])
-	}
-	return all
-}
-
 // Manual returns a page of the manual. onlyHelp is Page.OnlyHelp. It does not change, so it has no
 // Version, and no script loads it again.
 func (s *Site) Manual(p *manual.Page, onlyHelp bool) Page {
-	content := main("manual", helpPage{Current: p, Topics: topics(), Main: p.HTML()})
+	content := main("manual", helpPage{Current: p, Topics: manual.Pages(), Main: p.HTML()})
 	return Page{Title: p.Title, Section: Help, Main: content, OnlyHelp: onlyHelp}
 }
 
 // Found returns the page with the results of a search in the manual. query may be any text; ""
 // finds nothing.
 func (s *Site) Found(query string, onlyHelp bool) Page {
-	content := main("manual", helpPage{Topics: topics(), Query: query, Hits: manual.Search(query),
+	content := main("manual", helpPage{Topics: manual.Pages(), Query: query, Hits: manual.Search(query),
 		IsSearch: true})
 	return Page{Title: "Search the manual", Section: Help, Main: content, OnlyHelp: onlyHelp}
 }
