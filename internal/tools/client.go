@@ -63,10 +63,8 @@ type Client struct {
 	// user is sent as basic authentication with each request; nil if the URL has none.
 	user *url.Userinfo
 	http *http.Client
-	// tries is how often do sends a request at most; 1 is no retry.
+	// tries is how often a request is sent at most; 1 is no retry.
 	tries int
-	// received counts the lines of the pack. Each counts, and checkPack reads.
-	received int
 }
 
 // NewClient returns the Client for a URL. It connects to nothing yet. The error is that of the URL,
@@ -130,6 +128,8 @@ type answer struct {
 	status int
 	// text is the body, up to maxAnswerBytes of it.
 	text string
+	// after is how long the server wants to be left alone; 0 if it does not say.
+	after time.Duration
 }
 
 // error returns why a request was not carried out. The text of a server may be anything.
@@ -154,38 +154,44 @@ func (a answer) isBusy() bool {
 	return a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable
 }
 
-// do sends a request and reads the answer. If the request is lost or the server is busy, it waits
-// and sends it again, up to c.tries times in all. A push may be sent twice: the second one is
-// answered as one that changes nothing. The error is that no answer came. The last answer of a busy
-// server is an answer. body is sent anew with each try. header is not changed; nil is none. The
-// waits are 0.5, 1, 2 and 4 seconds, or what Retry-After says, up to maxRetryAfter.
-func (c *Client) do(
-	ctx context.Context, method, path string, body []byte, header http.Header,
-) (answer, error) {
+// readAnswer reads the answer of a response, and closes its body. Retry-After is read as seconds; a
+// date there counts as none.
+func readAnswer(r *http.Response) (answer, error) {
+	defer r.Body.Close()
+	seconds, _ := strconv.Atoi(r.Header.Get("Retry-After"))
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxAnswerBytes))
+	return answer{r.StatusCode, string(text), time.Duration(seconds) * time.Second}, err
+}
+
+// repeat calls try until it is not to be repeated, up to c.tries times in all. The waits are 0.5, 1,
+// 2 and 4 seconds, or what the last answer says, up to maxRetryAfter.
+func (c *Client) repeat(ctx context.Context, try func() (again bool, last answer)) {
 	wait := firstRetry
-	for try := 1; ; try++ {
-		a, after, err := c.once(ctx, method, path, body, header)
-		if (err == nil && !a.isBusy()) || try == c.tries || ctx.Err() != nil {
-			return a, cmp.Or(context.Cause(ctx), err)
+	for n := 1; ; n++ {
+		again, last := try()
+		if !again || n == c.tries || !pause.For(ctx, max(wait, min(last.after, maxRetryAfter))) {
+			return
 		}
-		pause.For(ctx, max(wait, min(after, maxRetryAfter)))
 		wait *= 2
 	}
 }
 
-// once sends a request. after is how long the server wants to be left alone, 0 if it does not say.
-// Retry-After is read as seconds; a date there counts as none.
-func (c *Client) once(
+// do sends a request and reads the answer. If the request is lost or the server is busy, it is
+// repeated. A push may be sent twice: the second one is answered as one that changes nothing. The
+// error is that no answer came. The last answer of a busy server is an answer. body is sent anew
+// with each try. header is not changed; nil is none.
+func (c *Client) do(
 	ctx context.Context, method, path string, body []byte, header http.Header,
-) (a answer, after time.Duration, err error) {
-	response, err := c.send(ctx, method, path, body, header)
-	if err != nil {
-		return answer{}, 0, err
-	}
-	defer response.Body.Close()
-	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
-	return answer{response.StatusCode, string(text)}, time.Duration(seconds) * time.Second, err
+) (a answer, err error) {
+	c.repeat(ctx, func() (again bool, last answer) {
+		var response *http.Response
+		a = answer{}
+		if response, err = c.send(ctx, method, path, body, header); err == nil {
+			a, err = readAnswer(response)
+		}
+		return err != nil || a.isBusy(), a
+	})
+	return a, cmp.Or(context.Cause(ctx), err)
 }
 
 // send sends a request and returns the answer with its body still to be read. path begins with a
@@ -217,7 +223,7 @@ func (c *Client) Len() int { return 0 }
 // the URL without the password.
 func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
 	seen := map[string]bool{}
-	err := c.pack(ctx, func(e Entry) error {
+	received, err := c.pack(ctx, func(e Entry) error {
 		seen[e.Name] = true
 		return take(e)
 	})
@@ -233,18 +239,18 @@ func (c *Client) Each(ctx context.Context, take func(Entry) error) error {
 	if err != nil || listed {
 		return err
 	}
-	return c.checkPack(ctx)
+	return c.checkPack(ctx, received)
 }
 
-// pack takes the lines of the pack. It may be larger than memory, so each line is taken as it
-// comes. The server may take any time for all of it, but not pause for answerTimeout. A line is
-// "A…|eyJ…". A line above maxAnswerBytes is an error.
-func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
+// pack takes the lines of the pack, and counts them. It may be larger than memory, so each line is
+// taken as it comes. The server may take any time for all of it, but not pause for answerTimeout. A
+// line is "A…|eyJ…". A line above maxAnswerBytes is an error.
+func (c *Client) pack(ctx context.Context, take func(Entry) error) (received int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	body, err := c.openPack(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer body.Close()
 	// The timer runs only while a line is waited for.
@@ -257,36 +263,33 @@ func (c *Client) pack(ctx context.Context, take func(Entry) error) error {
 	for lines.Scan() {
 		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 {
 			silent.Stop() // take may need its time
-			c.received++
-			if err := take(packEntry(fmt.Sprintf("%s, line %d", c, c.received), line)); err != nil {
-				return err
+			received++
+			if err := take(packEntry(fmt.Sprintf("%s, line %d", c, received), line)); err != nil {
+				return received, err
 			}
 		}
 		silent.Reset(answerTimeout)
 	}
-	return cmp.Or(context.Cause(ctx), lines.Err())
+	return received, cmp.Or(context.Cause(ctx), lines.Err())
 }
 
-// openPack returns the pack. A server sends few of them at a time, so it waits as do does, but asks
-// no second time if the request is lost.
-func (c *Client) openPack(ctx context.Context) (io.ReadCloser, error) {
-	wait := firstRetry
-	for try := 1; ; try++ {
-		response, err := c.send(ctx, http.MethodGet, pathPack, nil, nil)
-		if err != nil {
-			return nil, err
+// openPack returns the pack. A server sends few of them at a time, so the request is repeated if it
+// is busy, and not if the request is lost.
+func (c *Client) openPack(ctx context.Context) (pack io.ReadCloser, err error) {
+	c.repeat(ctx, func() (again bool, last answer) {
+		var response *http.Response
+		if response, err = c.send(ctx, http.MethodGet, pathPack, nil, nil); err != nil {
+			return false, last
 		}
 		if response.StatusCode == http.StatusOK {
-			return response.Body, nil
+			pack = response.Body
+			return false, last
 		}
-		text, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
-		response.Body.Close()
-		a := answer{response.StatusCode, string(text)}
-		if !a.isBusy() || try == c.tries || !pause.For(ctx, wait) {
-			return nil, fmt.Errorf("the pack of %s: %w", c, a.error())
-		}
-		wait *= 2
-	}
+		last, _ = readAnswer(response) // what came of its text is told
+		err = fmt.Errorf("the pack of %s: %w", c, last.error())
+		return last.isBusy(), last
+	})
+	return pack, err
 }
 
 // accountz is what is read of a page of the list of accounts. The page is {"accounts": [{"account":
@@ -325,11 +328,11 @@ func (c *Client) list(ctx context.Context, take func(key string) error) (bool, e
 	}
 }
 
-// has reports whether the server has stored this very JWT. It is a GET with If-None-Match, of which
-// 304 has no body. Any other answer is no.
-func (c *Client) has(ctx context.Context, key, etag string) (bool, error) {
+// has reports whether the server says that it has stored this very JWT. It is a GET with
+// If-None-Match, of which 304 has no body. Any other answer, or none, is no.
+func (c *Client) has(ctx context.Context, key, etag string) bool {
 	a, err := c.do(ctx, http.MethodGet, pathAccounts+key, nil, http.Header{"If-None-Match": {etag}})
-	return a.status == http.StatusNotModified, err
+	return err == nil && a.status == http.StatusNotModified
 }
 
 // unmetImports returns the imports of an account that do nothing, with the reasons, in the words of
@@ -378,15 +381,15 @@ func (c *Client) take(ctx context.Context, key string, take func(Entry) error) e
 // checkPack returns an error if the pack may have been cut off. A server refuses to give more than
 // it may, so one that refuses one more has given all that it may. The server answers 400 to a
 // number above its maxreplicationpack.
-func (c *Client) checkPack(ctx context.Context) error {
-	a, err := c.do(ctx, http.MethodHead, fmt.Sprintf("%s?max=%d", pathPack, c.received+1), nil, nil)
+func (c *Client) checkPack(ctx context.Context, received int) error {
+	a, err := c.do(ctx, http.MethodHead, fmt.Sprintf("%s?max=%d", pathPack, received+1), nil, nil)
 	switch {
 	case err != nil:
 		return err
 	case a.status == http.StatusBadRequest:
 		return fmt.Errorf("%s gives %d accounts in a pack, and may have more: raise "+
 			"maxreplicationpack in its configuration, or give a URL at which it has /accountz",
-			c, c.received)
+			c, received)
 	}
 	return nil
 }

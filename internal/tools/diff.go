@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/claimdiff"
-	"nats-account-server/internal/trust"
 )
 
 // Differing is an account of which two Sources have other JWTs. Changes are from the first to the
@@ -55,13 +54,16 @@ func Diff(ctx context.Context, first, second Source) (Difference, error) {
 		return d, err
 	}
 	if len(a) == 1 && len(b) == 1 {
-		one, other := sortedKeys(a)[0], sortedKeys(b)[0]
-		d.compare(other, a[one], b[other])
+		for _, one := range a {
+			for key, other := range b {
+				d.compare(key, one, other)
+			}
+		}
 		return d, nil
 	}
 	both := maps.Clone(a)
 	maps.Copy(both, b)
-	for _, key := range sortedKeys(both) {
+	for _, key := range slices.Sorted(maps.Keys(both)) {
 		d.compare(key, a[key], b[key])
 	}
 	// What has changed comes first: there may be very many that are in one only.
@@ -78,7 +80,7 @@ func (d *Difference) load(ctx context.Context, from Source) (map[string]claims, 
 		}
 		c, err := e.claims()
 		if err != nil {
-			d.Faults = append(d.Faults, e.fault("not_compared", err))
+			d.Faults = append(d.Faults, e.fault(codeNotCompared, err))
 			return nil
 		}
 		if before, is := all[c.Subject]; !is || before.claims.IssuedAt < c.IssuedAt {
@@ -87,18 +89,6 @@ func (d *Difference) load(ctx context.Context, from Source) (map[string]claims, 
 		return nil
 	})
 	return all, err
-}
-
-// claims returns what an Entry says. Its signature must be that of the issuer that it names.
-func (e Entry) claims() (*jwt.AccountClaims, error) {
-	if e.Err != nil {
-		return nil, e.Err
-	}
-	head, err := trust.Peek(e.JWT)
-	if err != nil {
-		return nil, err
-	}
-	return trust.Verify(e.JWT, head)
 }
 
 // compare compares one account, and counts it. If it is in one Source only, the other claims are
@@ -168,6 +158,3 @@ func (d Difference) summary() string {
 	}
 	return strings.Join(words, ", ")
 }
-
-// sortedKeys returns the keys of a map, sorted.
-func sortedKeys[V any](all map[string]V) []string { return slices.Sorted(maps.Keys(all)) }

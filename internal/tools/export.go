@@ -86,7 +86,7 @@ func (x *exporter) write(e Entry) error {
 	x.progress.Add()
 	switch {
 	case err != nil:
-		x.done.Faults = append(x.done.Faults, e.fault("not_exported", err))
+		x.done.Faults = append(x.done.Faults, e.fault(codeNotExported, err))
 	case isSame:
 		x.done.Same++
 	case failed == nil:
@@ -136,7 +136,7 @@ func (x *exporter) isThere(name string, e Entry) (bool, error) {
 	return false, nil
 }
 
-// path returns the path of the file of a name.
+// path returns where the file of a name is.
 func (x *exporter) path(name string) string {
 	if x.sharded {
 		return filepath.Join(x.to, name[len(name)-2:], name+".jwt")
@@ -200,7 +200,7 @@ func ExportPack(
 		p.Add()
 		name, _, err := e.check()
 		if err != nil {
-			done.Faults = append(done.Faults, e.fault("not_exported", err))
+			done.Faults = append(done.Faults, e.fault(codeNotExported, err))
 			return nil
 		}
 		done.Written++

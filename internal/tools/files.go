@@ -36,6 +36,8 @@ var (
 type directory struct {
 	// root is the directory; below a folder of several stores of nsc, the one store that it has.
 	root string
+	// isNSC says that it is the folder in which nsc keeps an operator.
+	isNSC bool
 	// files are in the order in which Each reads them.
 	files []path
 	// faults are directories that can't be read. Each has them first, so that a long run says it at
@@ -56,81 +58,65 @@ type path struct{ place, name string }
 // that it replaces is read as it is then.
 func openDirectory(root string) (Source, error) {
 	d := &directory{root: filepath.Clean(root)}
-	isNSC, err := d.findNSC()
-	if err != nil {
+	if err := d.findNSC(); err != nil {
 		return nil, err
 	}
-	if !isNSC {
-		d.journaled, err = jwtstore.Journaled(root)
-		if err != nil {
+	if !d.isNSC {
+		var err error
+		if d.journaled, err = jwtstore.Journaled(root); err != nil {
 			d.faults = append(d.faults, Entry{Place: root, Err: fmt.Errorf("the journal: %w", err)})
 		}
 	}
-	d.list("", isNSC, nil)
+	d.list("", nil)
 	for name, token := range d.journaled {
 		if token != nil {
 			d.files = append(d.files, path{filepath.Join(d.root, name+".jwt"), name})
 		}
 	}
-	d.sort()
-	return d, nil
-}
-
-// sort sorts the files by key, and those without one after them by path: so an import sends what
-// names its account first.
-func (d *directory) sort() {
+	// By key, and those without one after them by path: so an import sends what names its account
+	// first.
 	slices.SortFunc(d.files, func(a, b path) int {
 		if (a.name == "") != (b.name == "") {
 			return cmp.Compare(b.name, a.name)
 		}
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.place, b.place))
 	})
+	return d, nil
 }
 
-// findNSC reports whether it is the folder in which nsc keeps an operator, or the one above it,
+// findNSC finds out whether it is the folder in which nsc keeps an operator, or the one above it,
 // which becomes the root then. The folder above those of several operators is an error: their
 // accounts do not belong together. nsc marks the folder of an operator with an empty file .nsc.
-func (d *directory) findNSC() (bool, error) {
+func (d *directory) findNSC() error {
 	if isFile(filepath.Join(d.root, ".nsc")) {
-		return true, nil
+		d.isNSC = true
+		return nil
 	}
-	below, _ := filepath.Glob(filepath.Join(escapeGlob(d.root), "*", ".nsc"))
+	below, _ := fs.Glob(os.DirFS(d.root), "*/.nsc")
+	for i := range below {
+		below[i] = strings.TrimSuffix(below[i], "/.nsc")
+	}
 	switch len(below) {
 	case 0:
-		return false, nil
+		return nil
 	case 1:
-		d.root = filepath.Dir(below[0])
-		return true, nil
+		d.root, d.isNSC = filepath.Join(d.root, below[0]), true
+		return nil
 	}
-	var names []string
-	for _, b := range below {
-		names = append(names, filepath.Base(filepath.Dir(b)))
-	}
-	return false, fmt.Errorf("%w: %q", errIsStores, names)
+	return fmt.Errorf("%w: %q", errIsStores, below)
 }
 
-// operator returns the path of the operator's JWT in a folder of nsc, "" if it is no such folder.
-// nsc names that file after the folder, as in Acme/Acme.jwt.
-func (d *directory) operator() string {
-	file := filepath.Join(d.root, filepath.Base(d.root)+".jwt")
-	if !isFile(filepath.Join(d.root, ".nsc")) || !isFile(file) {
+// OperatorOf returns the path of the operator's JWT that a Source has, "" if it has none. nsc names
+// that file after the folder, as in Acme/Acme.jwt.
+func OperatorOf(s Source) string {
+	d, is := s.(*directory)
+	if !is || !d.isNSC {
 		return ""
 	}
-	return file
-}
-
-// OperatorOf returns the path of the operator's JWT that a Source has, "" if it has none.
-func OperatorOf(s Source) string {
-	if d, is := s.(*directory); is {
-		return d.operator()
+	if file := filepath.Join(d.root, filepath.Base(d.root)+".jwt"); isFile(file) {
+		return file
 	}
 	return ""
-}
-
-// escapeGlob returns the pattern of filepath.Glob that matches this path only. A path of the user
-// may have [ or * in it.
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
 // isFile reports whether there is a regular file. A symbolic link to one is one.
@@ -143,7 +129,7 @@ func isFile(path string) bool {
 // followed. above are the directories that lead there: one that is in itself ends. below is
 // relative to the root; "" is the root. What can't be listed is a fault, and the rest is listed all
 // the same.
-func (d *directory) list(below string, isNSC bool, above []fs.FileInfo) {
+func (d *directory) list(below string, above []fs.FileInfo) {
 	at := filepath.Join(d.root, below)
 	info, err := os.Stat(at)
 	// The same directory under two names is no fault, only one that contains itself.
@@ -163,10 +149,10 @@ func (d *directory) list(below string, isNSC bool, above []fs.FileInfo) {
 		switch {
 		case strings.HasPrefix(e.Name(), "."):
 		case d.isDirectory(path, e):
-			d.list(path, isNSC, append(above, info))
-		case isNSC && !isNSCAccount(path):
+			d.list(path, append(above, info))
+		case d.isNSC && !isNSCAccount(path):
 		case strings.HasSuffix(e.Name(), ".jwt"):
-			d.add(path, isNSC)
+			d.add(path)
 		}
 	}
 }
@@ -196,10 +182,10 @@ func isNSCAccount(at string) bool {
 // add adds a file, unless the journal has a later change. nsc names files after accounts, and a
 // name may look like a key: it says none. at is relative to the root, and decides by its last two
 // parts whether it names a key.
-func (d *directory) add(at string, isNSC bool) {
-	name, _ := jwtstore.KeyOf(at)
-	if isNSC {
-		name = ""
+func (d *directory) add(at string) {
+	name := ""
+	if !d.isNSC {
+		name, _ = jwtstore.KeyOf(at)
 	}
 	if _, isJournaled := d.journaled[name]; !isJournaled {
 		d.files = append(d.files, path{filepath.Join(d.root, at), name})
@@ -249,13 +235,9 @@ const maxPackBytes = 4 << 30
 
 // openFile reads a file with a JWT, or with a pack. It is a pack if its first line is one. A pack
 // without a good first line is taken for one JWT, and is a fault then.
-func openFile(place string) (Source, error) {
-	info, err := os.Stat(place)
-	if err == nil && (info.Size() > maxPackBytes || !info.Mode().IsRegular()) {
-		err = fmt.Errorf("%s is no file with JWTs", place)
-	}
-	if err != nil {
-		return nil, err
+func openFile(place string, info fs.FileInfo) (Source, error) {
+	if info.Size() > maxPackBytes || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file with JWTs", place)
 	}
 	content, err := os.ReadFile(place)
 	if err != nil {

@@ -88,7 +88,7 @@ func (i *importer) take(ctx context.Context, e Entry) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case e.Err != nil:
-		i.note(e, "unreadable", e.Err)
+		i.note(e, codeUnreadable, e.Err)
 	case e.IsToken():
 		i.tokens = append(i.tokens, e)
 	default:
@@ -108,11 +108,12 @@ func (i *importer) post(ctx context.Context, e Entry) {
 	if !e.IsToken() {
 		name, head, err := e.check()
 		if err != nil {
-			i.note(e, "damaged", err)
+			i.note(e, codeDamaged, err)
 			return
 		}
 		e.Name = name
-		if i.isStored(ctx, name, e.etag(head)) {
+		// Only accounts that were listed are asked for: an empty server gets no such requests.
+		if i.stored[name] && i.to.has(ctx, name, e.etag(head)) {
 			i.count(&i.done.Same)
 			return
 		}
@@ -121,17 +122,6 @@ func (i *importer) post(ctx context.Context, e Entry) {
 	header := http.Header{"Content-Type": {"application/jwt"}}
 	a, err := i.to.do(ctx, http.MethodPost, path, e.JWT, header)
 	i.judge(ctx, e, a, err)
-}
-
-// isStored reports whether the server has stored this very JWT. If it does not say, the JWT is
-// pushed. Only accounts that were listed at the start are asked for: an empty server gets no such
-// requests.
-func (i *importer) isStored(ctx context.Context, key, etag string) bool {
-	if !i.stored[key] {
-		return false
-	}
-	has, err := i.to.has(ctx, key, etag)
-	return has && err == nil
 }
 
 // judge counts what the server has said of an Entry, or ends the import if it would say that of
@@ -147,7 +137,7 @@ func (i *importer) judge(ctx context.Context, e Entry, a answer, err error) {
 	case a.isFatal():
 		i.stop(fmt.Errorf("the server takes nothing: %w", a.error()))
 	default:
-		i.note(e, "refused", a.error())
+		i.note(e, codeRefused, a.error())
 	}
 }
 
@@ -187,7 +177,7 @@ func (i *importer) warn(e Entry, text string) {
 	defer i.mu.Unlock()
 	for line := range strings.Lines(text) {
 		words, isWarning := strings.CutPrefix(line, "warning: ")
-		fault := e.fault("warning", errors.New("stored, but "+words))
+		fault := e.fault(codeWarning, errors.New("stored, but "+words))
 		switch {
 		case !isWarning:
 		case strings.HasPrefix(words, importWarning) && fault.Account != "":

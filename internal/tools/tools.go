@@ -27,7 +27,6 @@
 package tools
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -35,6 +34,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/logging"
@@ -87,7 +88,7 @@ func newEntry(place, name string, text []byte) Entry {
 
 // sum identifies a JWT: two Entries with the same sum have the same one. It is the identity of
 // bytes: the same claims that were issued anew have another sum.
-func (e Entry) sum() [sha256.Size]byte { return sha256.Sum256(bytes.TrimSpace(e.JWT)) }
+func (e Entry) sum() [sha256.Size]byte { return sha256.Sum256(e.JWT) }
 
 // etag returns the ETag that an account server gives the JWT of an account, to ask for it by. It is
 // the header ETag of a GET, with its quotes. The token must be that of head.
@@ -111,14 +112,28 @@ func (e Entry) check() (name string, head trust.Head, err error) {
 	if !trust.IsAccountKey(head.Subject) {
 		return "", head, fmt.Errorf("its subject %.56q is no account key", head.Subject)
 	}
-	return head.Subject, head, e.checkName(head)
+	return head.Subject, head, e.checkName(head.Subject)
 }
 
-// checkName returns an error if the name of a file is the key of another account. A file without a
-// key in its name may have any account. The error has the account's key, and wraps errMisnamed.
-func (e Entry) checkName(head trust.Head) error {
-	if e.Name != "" && e.Name != head.Subject {
-		return fmt.Errorf("%w, which is that of %.56q", errMisnamed, head.Subject)
+// claims returns what the JWT of an account says. Its signature must be that of the issuer that it
+// names.
+func (e Entry) claims() (*jwt.AccountClaims, error) {
+	if e.Err != nil {
+		return nil, e.Err
+	}
+	head, err := trust.Peek(e.JWT)
+	if err != nil {
+		return nil, err
+	}
+	return trust.Verify(e.JWT, head)
+}
+
+// checkName returns an error if the name of a file is the key of another account than its JWT. A
+// file without a key in its name may have any account. The error has the account's key, and wraps
+// errMisnamed.
+func (e Entry) checkName(account string) error {
+	if e.Name != "" && e.Name != account {
+		return fmt.Errorf("%w, which is that of %.56q", errMisnamed, account)
 	}
 	return nil
 }
@@ -141,7 +156,7 @@ func Open(where string, access Access) (Source, error) {
 	case info.IsDir():
 		return openDirectory(where)
 	}
-	return openFile(where)
+	return openFile(where, info)
 }
 
 // IsURL reports whether a Source is a server.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +28,7 @@ type Verified struct {
 	Faults   []Fault `json:"faults"`
 }
 
-// The codes of faults, of verify and of import. Programs read them: they never change.
+// The codes of faults. Programs read them: they never change.
 const (
 	codeUnreadable = "unreadable" // a file or directory can't be read
 	codeDamaged    = "damaged"    // it is no account JWT, or its signature is wrong
@@ -36,8 +38,12 @@ const (
 	// Its times are those of the claims, compared with the clock of this machine.
 	codeExpired  = "expired"
 	codeEarly    = "not_yet_valid"
-	codeRefused  = "refused"  // nats-servers refuse the claims
+	codeRefused  = "refused"  // nats-servers refuse the claims, or the server refuses the push
 	codeDangling = "dangling" // an import does nothing
+
+	codeWarning     = "warning"      // the server has stored it, and says something of it
+	codeNotExported = "not_exported" // it is damaged, misnamed, or older than what is there
+	codeNotCompared = "not_compared" // it can't be read, or is damaged
 )
 
 // verifier checks the JWTs of one Source.
@@ -98,18 +104,14 @@ func (v *verifier) check(e Entry) {
 		v.checkToken(e)
 		return
 	}
-	head, err := trust.Peek(e.JWT)
-	var claims *jwt.AccountClaims
-	if err == nil {
-		claims, err = trust.Verify(e.JWT, head)
-	}
+	claims, err := e.claims()
 	if err != nil {
 		v.add(e, codeDamaged, err)
 		return
 	}
-	v.checkPlace(e, head)
-	if len(v.operators) > 0 && !v.operators.Trusts(head.Issuer) {
-		_, err := v.operators.Check(head.Subject, e.JWT)
+	v.checkPlace(e, claims.Subject)
+	if len(v.operators) > 0 && !v.operators.Trusts(claims.Issuer) {
+		_, err := v.operators.Check(claims.Subject, e.JWT)
 		v.add(e, codeUnsigned, err)
 		return
 	}
@@ -147,8 +149,8 @@ func (v *verifier) checkToken(e Entry) {
 // checkPlace adds a fault unless a file has the name of its account, where a server looks for it.
 // The key must be the name of the file, and in a sharded store the directory must be its last two
 // characters.
-func (v *verifier) checkPlace(e Entry, head trust.Head) {
-	if err := e.checkName(head); err != nil {
+func (v *verifier) checkPlace(e Entry, account string) {
+	if err := e.checkName(account); err != nil {
 		v.add(e, codeMisnamed, err)
 		return
 	}
@@ -230,7 +232,7 @@ func (v *verifier) checkImports() {
 		}
 		return nil
 	}
-	for _, key := range sortedKeys(v.accounts) {
+	for _, key := range slices.Sorted(maps.Keys(v.accounts)) {
 		a := v.accounts[key]
 		if a.importer == nil {
 			continue
