@@ -48,11 +48,7 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 		case <-enough:
 			return nil
 		case event := <-events:
-			// The watch of a directory ends with it. A new one may have the same inode.
-			if event.Has(fsnotify.Remove | fsnotify.Rename) {
-				delete(f.watched, event.Name)
-			}
-			if !f.concerns(event.Name) {
+			if !f.note(event) {
 				continue
 			}
 		case err := <-failures:
@@ -70,10 +66,14 @@ func (f *Folder) Watch(ctx context.Context, wake <-chan struct{}) error {
 	}
 }
 
-// concerns reports whether a changed path is in the Folder. What else is in the parent directory
+// note notes a change, and reports whether it is in the Folder. What else is in the parent directory
 // may change all the time. The parent is watched because the top directory itself may be replaced.
-func (f *Folder) concerns(path string) bool {
-	return path == f.top || filepath.Dir(path) != filepath.Dir(f.top)
+func (f *Folder) note(event fsnotify.Event) (isInside bool) {
+	// The watch of a directory ends with it. A new one may have the same inode.
+	if event.Has(fsnotify.Remove | fsnotify.Rename) {
+		delete(f.watched, event.Name)
+	}
+	return event.Name == f.top || filepath.Dir(event.Name) != filepath.Dir(f.top)
 }
 
 // Unwatched says why changes in some directories are not noticed, nil if they are in all.

@@ -7,8 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/trust"
@@ -19,8 +17,6 @@ const (
 	maxLineBytes = 4 << 20
 	// maxRefusalBytes bounds what is read of an answer that is no 200.
 	maxRefusalBytes = 4096
-	// warnInterval is how often a line says at most that the primary is in trouble.
-	warnInterval = time.Minute
 
 	pathAccounts    = "/jwt/v1/accounts/"
 	pathActivations = "/jwt/v1/activations/"
@@ -132,40 +128,13 @@ func (r *Replica) status(ctx context.Context, path string) int {
 	return 0
 }
 
-// health is how the primary is doing, for the log. The zero health has had no request.
-type health struct {
-	mu      sync.Mutex
-	failing bool      // the last line says so
-	last    error     // of the last request; nil: it was answered as it should be
-	success time.Time // when that was so last
-	warned  time.Time // when a line last said so
-}
-
-// note writes a line when the primary begins to be in trouble, and when that is over. err is the
-// outcome of a request.
-func (r *Replica) note(ctx context.Context, err error) {
-	// That the primary lacks something is a good answer.
-	bad := err != nil && !errors.Is(err, errLacking)
-	if bad && errors.Is(context.Cause(ctx), context.Canceled) {
-		return // the request was given up
+// askForNothing asks the primary what nats-server asks it at a start: whether it is there.
+func (r *Replica) askForNothing(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	body, err := r.get(ctx, pathAccounts)
+	if err == nil {
+		body.Close()
 	}
-	h, now := &r.health, r.Now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.last = nil; bad {
-		h.last = err
-	} else {
-		h.success = now
-	}
-	switch {
-	// A primary that fails now and then must not fill the log, so a warning has its interval.
-	case bad && !h.failing && (h.warned.IsZero() || now.Sub(h.warned) >= warnInterval):
-		h.failing, h.warned = true, now
-		r.Log.Warn(fmt.Sprintf("the primary does not answer as it should, what is stored is "+
-			"served - %s", err))
-	// Each warning is followed by one line that ends it.
-	case !bad && h.failing:
-		h.failing = false
-		r.Log.Info("the primary answers again")
-	}
+	r.note(ctx, err)
 }

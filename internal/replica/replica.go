@@ -5,7 +5,7 @@
 //	a hit         the same in the background   if the last answer is older than an hour    source.go
 //
 // Activation tokens are asked for like accounts. How the primary is asked, and what its answers
-// mean, is in ask.go. Package accounts, whose Primary a Replica is, decides what is stored of its
+// mean, is in ask.go; whether it answers as it should, in state.go. Package accounts, whose Primary a Replica is, decides what is stored of its
 // answers.
 //
 // A Replica may be used from any goroutine, also before Run and after it. Once Run has returned
@@ -34,6 +34,10 @@ import (
 // maxIdleConns bounds the connections to the primary that are kept for the next requests. It is as
 // many as there are misses at a time.
 const maxIdleConns = 64
+
+// pollInterval is how often the primary is asked for no account, so that it is known whether it
+// answers.
+const pollInterval = 30 * time.Second
 
 // Options is what a Replica needs.
 type Options struct {
@@ -86,8 +90,8 @@ func New(o Options) *Replica {
 	return r
 }
 
-// Run asks for the initial pack until that works. It returns when ctx has ended and nothing happens
-// in the background any more.
+// Run asks for the initial pack until that works, and then whether the primary is there. It returns
+// when ctx has ended and nothing happens in the background any more.
 func (r *Replica) Run(ctx context.Context) {
 	defer r.client.CloseIdleConnections()
 	defer func() {
@@ -115,6 +119,7 @@ func (r *Replica) Run(ctx context.Context) {
 		pause.For(ctx, wait)
 	}
 	r.packed.Store(ctx.Err() == nil)
-	// Until then there may be refreshes. The deferred function ends them.
-	r.poll(ctx)
+	for pause.For(ctx, pollInterval) {
+		r.askForNothing(ctx)
+	}
 }
