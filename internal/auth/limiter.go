@@ -192,30 +192,23 @@ func (l *Limiter) fail(c *client) {
 	l.byAge.MoveToBack(c.place)
 }
 
-// makeRoomLocked keeps the table of clients bounded. It drops those that have not failed for long,
-// and if there are none the one whose last failure is the oldest. Besides what it drops it looks at
-// no more than maxAttempts clients, whatever the table holds. l.mu must be held.
+// makeRoomLocked keeps the table of clients bounded. If it is full, those are dropped that have not
+// failed for long, and if there are none the one whose last failure is the oldest. Besides what it
+// drops it looks at no more than maxAttempts clients, whatever the table holds. l.mu must be held.
 func (l *Limiter) makeRoomLocked() {
-	for at := l.byAge.Front(); at != nil && len(l.clients) >= maxClients; {
-		c := at.Value.(*client)
-		at = at.Next()
-		if c.attempts == 0 { // leave still needs the others
-			l.forgetLocked(c)
-			l.forgetExpiredLocked(at)
-		}
+	if len(l.clients) < maxClients {
+		return
 	}
-}
-
-// forgetExpiredLocked drops the clients from at on that have not failed for long. l.mu must be
-// held.
-func (l *Limiter) forgetExpiredLocked(at *list.Element) {
-	for at != nil {
+	for at := l.byAge.Front(); at != nil; {
 		c := at.Value.(*client)
-		if c.attempts > 0 || time.Since(c.last) <= clientExpiry {
-			return
-		}
 		at = at.Next()
-		l.forgetLocked(c)
+		switch {
+		case c.attempts > 0: // leave still needs it
+		case len(l.clients) < maxClients && time.Since(c.last) <= clientExpiry:
+			return
+		default:
+			l.forgetLocked(c)
+		}
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"nats-account-server/internal/manual"
-	"nats-account-server/internal/monitor"
+	"nats-account-server/internal/pages"
 )
 
 // manualWidth is how wide the manual is for clients that are no browsers.
@@ -15,18 +15,10 @@ const manualWidth = 80
 // indexFile is the name of the first page where the code is hosted.
 const indexFile = "README.md"
 
-// manualRoutes returns the routes of the manual.
-func (h *pageHandler) manualRoutes() router {
-	const page = monitor.RoutePage
-	isTopic := func(segment string) bool {
-		_, found := manual.Find(strings.TrimSuffix(segment, ".md"))
-		return found || segment == indexFile
-	}
-	return router{
-		{path: manual.Root, read: everyClient, get: h.getManual, isPage: true, label: page},
-		{path: manual.Root + "/", isKey: isTopic, read: everyClient, get: h.getTopic, isPage: true,
-			label: page},
-	}
+// isTopic reports whether a page of the manual has the name, which may be that of its file.
+func isTopic(name string) bool {
+	_, found := manual.Find(strings.TrimSuffix(name, ".md"))
+	return found || name == indexFile
 }
 
 // getManual serves the first page of the manual, or what was found in it.
@@ -38,7 +30,7 @@ func (h *pageHandler) getManual(w http.ResponseWriter, r *http.Request, _ string
 	}
 	query := strings.TrimSpace(f.value("q"))
 	if isBrowser(r) {
-		return h.show(w, r, h.site.Found(query, h.isPublic))
+		return h.show(w, r, pages.Found(query))
 	}
 	var text strings.Builder
 	for _, hit := range manual.Search(query) {
@@ -72,7 +64,7 @@ func (h *pageHandler) getTopic(w http.ResponseWriter, r *http.Request, topic str
 // showManual sends a page of the manual.
 func (h *pageHandler) showManual(w http.ResponseWriter, r *http.Request, page *manual.Page) error {
 	if isBrowser(r) {
-		return h.show(w, r, h.site.Manual(page, h.isPublic))
+		return h.show(w, r, pages.Manual(page))
 	}
 	sendManual(w, page.Plain(manualWidth))
 	return nil

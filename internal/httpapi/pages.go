@@ -8,6 +8,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/auth"
+	"nats-account-server/internal/manual"
 	"nats-account-server/internal/monitor"
 	"nats-account-server/internal/pages"
 	"nats-account-server/internal/trust"
@@ -34,31 +35,35 @@ func (h *pageHandler) routes() router {
 	if h.site == nil || h.isPublic {
 		return nil
 	}
-	t := router{
+	return asPages(router{
 		{path: pathOverview, read: everyClient, get: h.getOverview},
 		{path: pathList, read: everyClient, get: h.getList},
 		{path: pathPage, isKey: trust.IsAccountKey, read: everyClient, get: h.getPage},
-	}
-	for _, rt := range t {
-		rt.isPage, rt.label = true, monitor.RoutePage
-	}
-	return t
+	})
 }
 
-// parts returns the routes of what pages consist of. An asset needs no credentials: the page that
-// says that they are wrong needs it.
+// parts returns the routes of what pages consist of, and those of the manual. An asset needs no
+// credentials: the page that says that they are wrong needs it.
 func (h *pageHandler) parts() router {
 	if h.site == nil {
 		return nil
 	}
-	const page = monitor.RoutePage
 	isAsset := func(name string) bool { _, found := pages.FindAsset(name); return found }
-	t := router{{path: pages.AssetPath, isKey: isAsset, read: auth.Unauthenticated, get: getAsset,
-		isPage: true, label: page}}
-	t = append(t, h.manualRoutes()...)
+	t := router{
+		{path: pages.AssetPath, isKey: isAsset, read: auth.Unauthenticated, get: getAsset},
+		{path: manual.Root, read: everyClient, get: h.getManual},
+		{path: manual.Root + "/", isKey: isTopic, read: everyClient, get: h.getTopic},
+	}
 	if !h.isPublic {
-		t = append(t, &route{path: pathEvents, read: everyClient, get: h.getEvents, isPage: true,
-			label: page})
+		t = append(t, &route{path: pathEvents, read: everyClient, get: h.getEvents})
+	}
+	return asPages(t)
+}
+
+// asPages marks routes as those of pages.
+func asPages(t router) router {
+	for _, rt := range t {
+		rt.isPage, rt.label = true, monitor.RoutePage
 	}
 	return t
 }
@@ -123,8 +128,14 @@ func (h *pageHandler) show(w http.ResponseWriter, r *http.Request, p pages.Page)
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	send(w, http.StatusOK, typeHTML, string(h.site.Layout(p)))
+	h.send(w, http.StatusOK, p)
 	return nil
+}
+
+// send sends a whole page.
+func (h *pageHandler) send(w http.ResponseWriter, status int, p pages.Page) {
+	p.OnlyHelp = h.isPublic
+	send(w, status, typeHTML, string(h.site.Layout(p)))
 }
 
 // guardPage adds what keeps a page from doing or being anything else.
@@ -139,7 +150,7 @@ func guardPage(h http.Header) {
 func (h *pageHandler) fail(w http.ResponseWriter, status int, text string) {
 	forbidCaching(w.Header())
 	guardPage(w.Header())
-	send(w, status, typeHTML, string(h.site.Failure(status, text, h.isPublic)))
+	h.send(w, status, pages.Failure(status, text))
 }
 
 // getAsset serves a style sheet, a script or a picture. Its URL is another one after each change.

@@ -54,7 +54,7 @@ type items struct {
 // that import from it (monitor.Detail), and asks nats-servers what is in use. key must be the key
 // of an account. The version is read first: a change while the page is made loads it again.
 func (s *Site) Account(ctx context.Context, key string) (Page, error) {
-	version, now := s.monitor.Version(), s.now().UTC()
+	version, now := s.monitor.Version(), time.Now().UTC()
 	d, err := s.detail(ctx, key)
 	if err != nil {
 		return Page{}, err
@@ -201,12 +201,12 @@ func (s *Site) signer(key string) string {
 	for _, o := range s.monitor.Accounts.Operators() {
 		switch {
 		case o.Key == key:
-			return shortKey(key) + ", the key of " + Name(o.Name) + " itself"
+			return claimdiff.Key(key) + ", the key of " + Name(o.Name) + " itself"
 		case slices.Contains(o.Signers(), key):
-			return shortKey(key) + ", a signing key of " + Name(o.Name)
+			return claimdiff.Key(key) + ", a signing key of " + Name(o.Name)
 		}
 	}
-	return shortKey(key) + ", which is no key of the operator"
+	return claimdiff.Key(key) + ", which is no key of the operator"
 }
 
 // deliveryRow is what has become of the account at one nats-server. Texts come from nats-servers,

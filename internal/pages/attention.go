@@ -56,31 +56,27 @@ func (s *Site) attention(o *overview) []Note {
 	return n.all
 }
 
-// partTags are what the notes about parts of this server begin with. The keys are those of
-// monitor.Readiness.Parts.
-var partTags = map[string]string{"store": "Store", "trust": "Operator", "compared": "Starting",
-	"delivery": "NATS", "replica": "Primary", "bucket": "Bucket"}
+// readyParts are those of monitor.Readiness, in the order of their notes, and what each note begins
+// with.
+var readyParts = []struct{ name, tag string }{{"store", "Store"}, {"trust", "Operator"},
+	{"compared", "Starting"}, {"delivery", "NATS"}, {"replica", "Primary"}, {"bucket", "Bucket"}}
 
 // addParts tells which parts of this server are not ready. That of the delivery is told for each
 // nats-server. A part of which there is nothing to say has no note.
 func (n *notes) addParts(ready monitor.Readiness) {
-	for _, name := range []string{"store", "trust", "compared", "delivery", "replica", "bucket"} {
-		switch p := ready.Parts[name]; {
-		case p == nil:
-		case p.Reason != "" && name != "delivery":
-			n.add(bad, partTags[name], "text", sentence(p.Reason))
+	for _, part := range readyParts {
+		switch p := ready.Parts[part.name]; {
+		case p.Reason != "" && part.name != "delivery":
+			n.add(bad, part.tag, "text", sentence(p.Reason))
 		case p.Note != "":
-			n.add(warn, partTags[name], "text", sentence(p.Note))
+			n.add(warn, part.tag, "text", sentence(p.Note))
 		}
 	}
 }
 
-// sentence is a text with a capital letter at its beginning and a full stop at its end. "" stays
-// "".
+// sentence is a text with a capital letter at its beginning and a full stop at its end. text is not
+// empty.
 func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
 	return capital(strings.TrimSuffix(text, ".")) + "."
 }
 

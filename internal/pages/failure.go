@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 )
@@ -12,7 +13,7 @@ type failure struct {
 }
 
 // failureTitles are sentences for statuses. They say what it means for a person; the text from
-// httpapi says what to do.
+// httpapi says what to do. A status that is not here has a title that fits all.
 var failureTitles = map[int]string{
 	http.StatusUnauthorized:       "This page needs a user and a password",
 	http.StatusForbidden:          "This user may not see this page",
@@ -21,17 +22,15 @@ var failureTitles = map[int]string{
 	http.StatusServiceUnavailable: "This can't be shown now",
 }
 
-// failureOf describes an error. text is what other clients get. It may repeat a name or a path that
-// the client has sent, so it is shown as Name does. Empty lines are left out.
-func failureOf(status int, text string) failure {
-	f := failure{Title: failureTitles[status]}
-	if f.Title == "" {
-		f.Title = "This can't be shown"
-	}
+// Failure returns the page for an error. text is what other clients get; each of its lines is a
+// paragraph, and empty ones are left out. It may repeat a name or a path that the client has sent,
+// so it is shown as Name does.
+func Failure(status int, text string) Page {
+	f := failure{Title: cmp.Or(failureTitles[status], "This can't be shown")}
 	for line := range strings.Lines(text) {
 		if line = strings.TrimSpace(line); line != "" {
 			f.Lines = append(f.Lines, Name(line))
 		}
 	}
-	return f
+	return Page{Title: f.Title, Main: main("failure", f)}
 }

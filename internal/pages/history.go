@@ -132,7 +132,7 @@ func refusal(p monitor.Past) string {
 		why = Name(p.Reason)
 	}
 	if p.Reason == "untrusted" && p.Issuer != "" {
-		why += ", " + shortKey(p.Issuer)
+		why += ", " + claimdiff.Key(p.Issuer)
 	}
 	return why
 }

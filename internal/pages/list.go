@@ -124,7 +124,7 @@ func (s *Site) list(ctx context.Context, q ListQuery) (*list, error) {
 		return nil, err
 	}
 	defer end()
-	now := s.now().UTC()
+	now := time.Now().UTC()
 	// A cut within a character does not matter: nothing is found then.
 	q.Text = strings.TrimSpace(q.Text[:min(len(q.Text), maxQuery)])
 	k := s.known()

@@ -26,12 +26,11 @@ const (
 var ErrStreams = errors.New("too many pages are open: this one does not change by itself")
 
 // streams are the browsers that follow what happens. Each of them asks monitor.Version once a
-// second, which costs nothing, and no event is passed from the place of a change to here. The zero
-// value is ready.
+// second, which costs nothing, and no event is passed from the place of a change to here.
 type streams struct {
 	mu     sync.Mutex    // guards what follows
 	open   int           // how many there are, at most maxStreams
-	end    chan struct{} // closed when those that are open are to end; nil: none is open
+	end    chan struct{} // closed when those that are open are to end
 	closed bool
 }
 
@@ -42,9 +41,6 @@ func (s *streams) join() (end <-chan struct{}, err error) {
 	defer s.mu.Unlock()
 	if s.closed || s.open == maxStreams {
 		return nil, ErrStreams
-	}
-	if s.end == nil {
-		s.end = make(chan struct{})
 	}
 	s.open++
 	return s.end, nil
@@ -62,10 +58,8 @@ func (s *streams) leave() {
 func (s *Site) EndStreams() {
 	s.streams.mu.Lock()
 	defer s.streams.mu.Unlock()
-	if s.streams.end != nil {
-		close(s.streams.end)
-		s.streams.end = nil
-	}
+	close(s.streams.end)
+	s.streams.end = make(chan struct{})
 }
 
 // Close ends all streams, and lets no other one begin. A stop calls it. It may be called more than

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/monitor"
 )
 
@@ -17,7 +18,7 @@ type account struct{ Key, Account string }
 // "orders" or "ACNW…V2JU".
 func (a account) Label() string {
 	if strings.TrimSpace(a.Account) == "" {
-		return shortKey(a.Key)
+		return claimdiff.Key(a.Key)
 	}
 	return Name(a.Account)
 }
@@ -87,7 +88,7 @@ func (s *Site) Overview(ctx context.Context) (Page, error) {
 		return Page{}, err
 	}
 	defer end()
-	version, now := s.monitor.Version(), s.now().UTC()
+	version, now := s.monitor.Version(), time.Now().UTC()
 	o := &overview{Now: now, ready: s.monitor.Ready()}
 	o.glance, o.glanceKnown = s.monitor.Glance()
 	o.dangling, _ = s.monitor.Dangling()
@@ -227,7 +228,7 @@ func (s *Site) facts(v monitor.Varz, o *overview) []fact {
 func (s *Site) operatorText(now time.Time) string {
 	var texts []string
 	for _, o := range s.monitor.Accounts.Operators() {
-		text := Name(o.Name) + " " + shortKey(o.Key) + ", " +
+		text := Name(o.Name) + " " + claimdiff.Key(o.Key) + ", " +
 			counted(len(o.Signers()), "key signs accounts", "keys sign accounts")
 		if o.Expires.IsZero() {
 			text += ", never expires"
@@ -248,7 +249,7 @@ func (s *Site) operatorText(now time.Time) string {
 func (s *Site) storeText(o *overview) string {
 	state := s.monitor.Store.State()
 	text := "ready"
-	if p := o.ready.Parts["store"]; p != nil && !p.Ready {
+	if !o.ready.Parts["store"].Ready {
 		text = "not ready"
 	}
 	if o.glanceKnown {

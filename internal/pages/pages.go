@@ -23,10 +23,10 @@
 //	live.go        /events: tells browsers that there is something new. web/live.js
 //	words.go       times, numbers and names
 //
-// Each page has a method of Site (Overview, List, Account, Manual, Found, Failure), a type with
-// what its template shows, and functions named …Row or …Of that make its parts from what monitor
-// knows. The exported fields and methods of these types are for the templates. A template shows
-// texts as they are: words are chosen here.
+// Each page has a method of Site (Overview, List, Account) or a function (Manual, Found, Failure),
+// a type with what its template shows, and functions named …Row or …Of that make its parts from what
+// monitor knows. The exported fields and methods of these types are for the templates. A template
+// shows texts as they are: words are chosen here.
 //
 // # What a page costs
 //
@@ -58,8 +58,10 @@ import (
 	"runtime"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/monitor"
 )
 
@@ -109,17 +111,16 @@ type Site struct {
 	// asker asks nats-servers; nil: none is asked.
 	asker   Asker
 	asking  *rate.Limiter // how often nats-servers are asked
-	now     func() time.Time
 	streams streams
-	// making has an element for each page that is being made. Its capacity is how many may be.
-	making chan struct{}
+	making  *semaphore.Weighted // bounds the pages that are being made
 }
 
 // New returns the site of what a Monitor watches. asker may be nil: then it is not known what is in
-// use. now is replaced in tests only.
+// use.
 func New(m *monitor.Monitor, asker Asker) *Site {
 	return &Site{monitor: m, asker: asker, asking: rate.NewLimiter(maxAsked, maxAsked),
-		now: time.Now, making: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+		streams: streams{end: make(chan struct{})},
+		making:  semaphore.NewWeighted(max(1, int64(runtime.GOMAXPROCS(0)/2)))}
 }
 
 // ErrBusy says that too many pages are asked for. httpapi answers 503.
@@ -134,12 +135,10 @@ const maxQueue = 5 * time.Second
 func (s *Site) begin(ctx context.Context) (end func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxQueue)
 	defer cancel()
-	select {
-	case s.making <- struct{}{}:
-		return func() { <-s.making }, nil
-	case <-ctx.Done():
+	if s.making.Acquire(ctx, 1) != nil {
 		return nil, ErrBusy
 	}
+	return func() { s.making.Release(1) }, nil
 }
 
 // templates are all templates of web/. The layout is one of them. They are parsed once: a fault in
@@ -147,7 +146,7 @@ func (s *Site) begin(ctx context.Context) (end func(), err error) {
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"asset": assetURL,
 	"name":  Name,
-	"short": shortKey,
+	"short": claimdiff.Key,
 	"count": count[int],
 	"parts": partsOf,
 }).ParseFS(files, "web/*.html"))
@@ -156,7 +155,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 // footer has the time, so that two layouts of the same Page differ. It need not wait in begin: it
 // reads no account.
 func (s *Site) Layout(p Page) []byte {
-	now := s.now().UTC()
+	now := time.Now().UTC()
 	return render("layout", struct {
 		Page
 		Site     string
@@ -217,13 +216,6 @@ func render(name string, data any) []byte {
 // not escaped again where another template shows it.
 func main(name string, data any) template.HTML {
 	return template.HTML(render(name, data)) //nolint:gosec // html/template has made it
-}
-
-// Failure returns the page for an error. text is what the client may know; each of its lines is a
-// paragraph. Texts of statuses that are not in failureTitles have a title that fits all.
-func (s *Site) Failure(status int, text string, onlyHelp bool) []byte {
-	f := failureOf(status, text)
-	return s.Layout(Page{Title: f.Title, Main: main("failure", f), OnlyHelp: onlyHelp})
 }
 
 // Asset is a file that pages refer to. The caller must not change Body.

@@ -48,15 +48,6 @@ func Visible(text string) string {
 // maxMarks is how many marks a letter may have. No language needs more.
 const maxMarks = 4
 
-// shortKey returns a key as people compare it: its beginning and its end. The text need not be a
-// key. Example: "ACNW…V2JU".
-func shortKey(key string) string {
-	if len(key) <= 10 {
-		return Name(key)
-	}
-	return Name(key[:4] + "…" + key[len(key)-4:])
-}
-
 // count is a number as all pages write it. Example: 12,345.
 func count[N int | int64 | uint64](n N) string { return claimdiff.Count(n) }
 
