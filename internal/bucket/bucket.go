@@ -266,7 +266,8 @@ func (s *Store) Offer(ctx context.Context, key string) error {
 	if c.ID == "" {
 		c.Seq = allRevisions
 	}
-	return s.settler.settle(ctx, key, settleOptions{applied: c.Seq})
+	_, err := s.settler.settle(ctx, key, settleOptions{applied: c.Seq})
+	return err
 }
 
 // Revisions returns what the bucket keeps of an account, oldest first. The error wraps

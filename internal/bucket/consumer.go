@@ -33,23 +33,6 @@ const (
 
 var errSilent = errors.New("the consumer does not answer")
 
-// consumerConfig is where a consumer begins, and what it delivers. The fields are JetStream's.
-// consume sets the fields that are the same for all. InactiveThreshold is in nanoseconds.
-type consumerConfig struct {
-	Name              string        `json:"name"`
-	DeliverPolicy     string        `json:"deliver_policy"`
-	StartSeq          uint64        `json:"opt_start_seq,omitempty"`
-	FilterSubject     string        `json:"filter_subject,omitempty"`
-	FilterSubjects    []string      `json:"filter_subjects,omitempty"`
-	HeadersOnly       bool          `json:"headers_only,omitempty"`
-	AckPolicy         string        `json:"ack_policy"`
-	ReplayPolicy      string        `json:"replay_policy"`
-	Replicas          int           `json:"num_replicas"`
-	InMemory          bool          `json:"mem_storage"`
-	InactiveThreshold time.Duration `json:"inactive_threshold"`
-	MaxWaiting        int           `json:"max_waiting,omitempty"`
-}
-
 // consumer reads the stream in its order. An error of next ends it: what is missing is then read by
 // another one. One goroutine uses it, except that a denial comes from one of the connection. It
 // acknowledges nothing: where this server is, the cursor says.
@@ -70,13 +53,13 @@ type consumer struct {
 
 // consume makes a consumer.
 //
-// c says what it delivers: its DeliverPolicy and StartSeq, and its filters. The caller must close
-// it. It is in the memory of one nats-server, which may be a replica that is behind. If that one
+// c says what it delivers: its DeliverPolicy and OptStartSeq, its filters, and HeadersOnly. The
+// other fields are the same for all. The caller must close the consumer. It is in the memory of one nats-server, which may be a replica that is behind. If that one
 // stops the consumer is gone. To make it takes a majority of the nats-servers of the bucket.
-func (s *stream) consume(ctx context.Context, nc *nats.Conn, c consumerConfig) (*consumer, error) {
+func (s *stream) consume(ctx context.Context, nc *nats.Conn, c nats.ConsumerConfig) (*consumer, error) {
 	c.Name = rand.Text()
-	c.AckPolicy, c.ReplayPolicy = "none", "instant"
-	c.Replicas, c.InMemory, c.InactiveThreshold = 1, true, forgetConsumer
+	c.AckPolicy, c.ReplayPolicy = nats.AckNonePolicy, nats.ReplayInstantPolicy
+	c.Replicas, c.MemoryStorage, c.InactiveThreshold = 1, true, forgetConsumer
 	// With the name in the subject the permissions need no other stream than this one.
 	// FilterSubjects are in the body only.
 	subject := "CONSUMER.CREATE." + s.name + "." + c.Name

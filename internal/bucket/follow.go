@@ -205,8 +205,9 @@ func (ss *session) skipTail() {
 // follow applies what comes after the cursor. follow applies a batch, then moves the cursor, then
 // says how far it is. A batch whose end was not reached is delivered again by the next consumer.
 func (ss *session) follow() error {
-	c, err := ss.stream.consume(ss.ctx, ss.nc, consumerConfig{DeliverPolicy: "by_start_sequence",
-		StartSeq: ss.revisions.now().Seq + 1})
+	c, err := ss.stream.consume(ss.ctx, ss.nc, nats.ConsumerConfig{
+		DeliverPolicy: nats.DeliverByStartSequencePolicy,
+		OptStartSeq:   ss.revisions.now().Seq + 1})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
@@ -302,7 +303,8 @@ func (ss *session) restore(r revision) error {
 			"what is stored here is put back; delete accounts by an order of the operator",
 			logging.ShortKey(r.key), r.seq))
 	}
-	return ss.settler.settle(ss.ctx, r.key, settleOptions{})
+	_, err := ss.settler.settle(ss.ctx, r.key, settleOptions{})
+	return err
 }
 
 // note records how far this server is.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"nats-account-server/internal/accounts"
 )
 
@@ -34,7 +36,8 @@ func (s *stream) readKey(ctx context.Context, key string) (found []accounts.Revi
 	if err != nil || last.seq == 0 {
 		return nil, err
 	}
-	c, err := s.consume(ctx, nc, consumerConfig{DeliverPolicy: "all", FilterSubject: s.subject(key)})
+	c, err := s.consume(ctx, nc, nats.ConsumerConfig{
+		DeliverPolicy: nats.DeliverAllPolicy, FilterSubject: s.subject(key)})
 	if err != nil {
 		return nil, err
 	}

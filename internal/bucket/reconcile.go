@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/logging"
@@ -85,8 +86,7 @@ type pass struct {
 	mu sync.Mutex // guards what follows while keys are compared
 	// missing is what differs from the directory, and of which only the header has been read.
 	missing []revision
-	taken   int
-	offered int
+	counts  map[settled]int // of keys
 }
 
 // pass compares the last revision of every key with the directory. After that the cursor is where
@@ -102,7 +102,8 @@ func (ss *session) pass(kind passKind) error {
 		return err
 	}
 	began := time.Now()
-	p := &pass{session: ss, kind: kind, applied: allRevisions, seen: newKeySet()}
+	p := &pass{session: ss, kind: kind, applied: allRevisions, seen: newKeySet(),
+		counts: map[settled]int{}}
 	if kind == passStart {
 		p.applied = ss.revisions.now().Seq
 		ss.revisions.setCompared(0)
@@ -128,7 +129,7 @@ func (ss *session) pass(kind passKind) error {
 	}
 	ss.stream.log.Info(fmt.Sprintf("compared the bucket %s with the directory in %s: %s, took %d, offered %d",
 		ss.stream.bucket, time.Since(began).Round(time.Millisecond),
-		logging.Count(found, "key in it", "keys in it"), p.taken, p.offered))
+		logging.Count(found, "key in it", "keys in it"), p.counts[taken], p.counts[offered]))
 	return nil
 }
 
@@ -172,8 +173,8 @@ func (p *pass) read() error {
 			break
 		}
 	}
-	c, err := p.stream.consume(p.ctx, p.nc, consumerConfig{DeliverPolicy: "last_per_subject",
-		FilterSubject: p.stream.prefix + ">", HeadersOnly: known > fewKnown})
+	c, err := p.stream.consume(p.ctx, p.nc, nats.ConsumerConfig{
+		DeliverPolicy: nats.DeliverLastPerSubjectPolicy, FilterSubject: p.stream.prefix + ">", HeadersOnly: known > fewKnown})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
@@ -233,7 +234,7 @@ func (p *pass) readMissing() error {
 // of wanted. A replica that is behind leaves some in it. A wait without a message, of a second or
 // so, ends it without an error.
 func (p *pass) readValues(wanted map[string]revision) error {
-	c := consumerConfig{DeliverPolicy: "last_per_subject"}
+	c := nats.ConsumerConfig{DeliverPolicy: nats.DeliverLastPerSubjectPolicy}
 	for key := range wanted {
 		c.FilterSubjects = append(c.FilterSubjects, p.stream.subject(key))
 	}
@@ -300,28 +301,25 @@ func (p *pass) compare(r revision) error {
 		p.missing = append(p.missing, r)
 		return nil
 	case isUnknown && !r.isMarker:
-		p.count(true)
+		p.count(taken)
 		return p.applyOne(r)
 	}
 	return p.settleKey(r.key, &r)
 }
 
 // count counts what was taken or offered.
-func (p *pass) count(taken bool) {
+func (p *pass) count(what settled) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if taken {
-		p.taken++
-	} else {
-		p.offered++
-	}
+	p.counts[what]++
 }
 
 // settleKey settles one key of the pass. theirs is what the bucket has, as far as it is known. nil
 // asks the leader, and the zero revision says that there is nothing.
 func (p *pass) settleKey(key string, theirs *revision) error {
-	o := settleOptions{applied: p.applied, done: p.count, theirs: theirs}
-	return p.settler.settle(p.ctx, key, o)
+	what, err := p.settler.settle(p.ctx, key, settleOptions{applied: p.applied, theirs: theirs})
+	p.count(what)
+	return err
 }
 
 // offerRest offers what the bucket lacks. A key that the bucket has by now makes the publish fail,

@@ -42,13 +42,21 @@ type settler struct {
 // settleOptions say how a key is settled. The zero value is for a key of which no revision counts
 // as applied: what the bucket has is taken.
 type settleOptions struct {
-	applied uint64           // up to it revisions count as applied here before; or allRevisions
-	done    func(taken bool) // called if something was taken or offered; nil: not called
-	theirs  *revision        // what the bucket has, as far as it is known; nil: it is asked for
+	applied uint64    // up to it revisions count as applied here before; or allRevisions
+	theirs  *revision // what the bucket has, as far as it is known; nil: it is asked for
 }
 
 // allRevisions is beyond every revision.
 const allRevisions = math.MaxUint64
+
+// settled is what was done to make the directory and the bucket have the same of a key.
+type settled int
+
+const (
+	same    settled = iota // nothing: they had it, or what differs can't be taken
+	taken                  // the directory has what the bucket had
+	offered                // the bucket has what the directory had
+)
 
 // settle makes the directory and the bucket have the same of one key. The error means that this
 // can't be done now.
@@ -56,58 +64,62 @@ const allRevisions = math.MaxUint64
 // It holds the key's lock meanwhile, so that no commit of this server comes in between. A value of
 // the directory that the bucket can't take, since it is too large or the bucket is full, is logged,
 // and is no error.
-func (w *settler) settle(ctx context.Context, key string, o settleOptions) error {
+func (w *settler) settle(ctx context.Context, key string, o settleOptions) (what settled, err error) {
 	unlock, err := w.keys.Lock(ctx, key)
 	if err != nil {
-		return err
+		return same, err
 	}
 	defer unlock()
 	for range maxSettles {
-		if err = w.settleOnce(ctx, key, o); err == nil || !pause.For(ctx, settlePause) {
+		if what, err = w.settleOnce(ctx, key, o); err == nil || !pause.For(ctx, settlePause) {
 			break
 		}
 		o.theirs = nil // what was known of the bucket is old
 	}
-	return err
+	return what, err
 }
 
 // settleOnce is one attempt of settle. The bucket is read before the directory. If a later revision
 // is applied in between, begin refuses the one that was read, or the publish fails.
-func (w *settler) settleOnce(ctx context.Context, key string, o settleOptions) error {
+func (w *settler) settleOnce(
+	ctx context.Context, key string, o settleOptions,
+) (what settled, err error) {
 	nc, err := w.stream.connection()
 	if err != nil {
-		return err
+		return same, err
 	}
 	theirs, err := w.theirs(ctx, nc, key, o)
 	if err != nil {
-		return err
+		return same, err
 	}
 	ours, kind, err := w.local(key)
 	if err != nil {
-		return err
+		return same, err
 	}
 	if theirs.seq > 0 && !theirs.isMarker {
 		switch {
 		case ours != nil && hashOf(ours) == hashOf(theirs.value):
-			return nil
+			return same, nil
 		// The revision may have been applied before, and the directory have been changed since.
 		case o.takes(theirs, ours):
 			refused, err := w.applier.applyAs(ctx, applied{theirs, true})
-			if err == nil && !refused && o.done != nil {
-				o.done(true)
-			}
+			switch {
+			case err != nil:
+				return same, err
+			case !refused:
+				return taken, nil
 			// What is refused here, and not by the server that has written it, is signed by an
 			// operator that this server does not know yet.
-			if err != nil || !refused || theirs.isOfServer() {
-				return err
+			case theirs.isOfServer():
+				return same, nil
 			}
 		}
 	}
 	// The bucket has nothing of the key, or what loses against the directory.
 	if ours == nil {
-		return nil
+		return same, nil
 	}
-	return w.offer(ctx, nc, key, kind, ours, theirs.seq, o)
+	return w.offer(ctx, nc, key, kind, ours, theirs.seq)
 }
 
 // theirs returns what the bucket has. If that is old, a compare-and-set fails, and a later revision
@@ -130,25 +142,22 @@ func (o settleOptions) takes(theirs revision, ours []byte) bool {
 // error is a *publishError, and means that the key may have changed since it was read, or that no
 // answer came.
 func (w *settler) offer(
-	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64, o settleOptions,
-) error {
+	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64,
+) (what settled, err error) {
 	m := message{kind: kind, door: doorOffer, value: value, floor: w.dir.Index().Get(key).Floor}
 	seq, err := w.stream.publish(ctx, nc, key, m, expected)
 	if _, isRetry := errors.AsType[*publishError](err); err != nil && !isRetry {
 		w.log.Error(fmt.Sprintf("%s - what is stored here can't be put into the bucket: %s",
 			logging.ShortKey(key), err))
-		return nil // the others are settled all the same
+		return same, nil // the others are settled all the same
 	}
 	if err != nil {
-		return err
+		return same, err
 	}
 	if expected > 0 { // otherwise the bucket has no earlier one, which could be applied later
 		w.applier.revisions.begin(key, seq, false)
 	}
-	if o.done != nil {
-		o.done(false)
-	}
-	return nil
+	return offered, nil
 }
 
 // compare reports whether the directory has the same as a revision, or nothing of its key.
