@@ -274,7 +274,7 @@ func (s *Store) Offer(ctx context.Context, key string) error {
 // accounts.ErrBucket. Those before them JetStream has dropped: the stream keeps Options.History of
 // each key. If there is none the result is nil without an error.
 func (s *Store) Revisions(ctx context.Context, key string) ([]accounts.Revision, error) {
-	return s.stream.revisions(ctx, key)
+	return s.stream.historyOf(ctx, key)
 }
 
 // CaughtUp is closed when everything that the bucket had at the start has been applied. It stays

@@ -13,9 +13,9 @@ import (
 // historyTimeout bounds the reading of one key's revisions.
 const historyTimeout = 3 * time.Second
 
-// revisions is Store.Revisions. Every error wraps accounts.ErrBucket: it does not say that there
+// historyOf is Store.Revisions. Every error wraps accounts.ErrBucket: it does not say that there
 // are none.
-func (s *stream) revisions(ctx context.Context, key string) ([]accounts.Revision, error) {
+func (s *stream) historyOf(ctx context.Context, key string) ([]accounts.Revision, error) {
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
 	found, err := s.readKey(ctx, key)

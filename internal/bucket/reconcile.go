@@ -119,7 +119,7 @@ func (ss *session) pass(kind passKind) error {
 	if err := p.read(); err != nil {
 		return err
 	}
-	found := p.seen.len()
+	found := len(p.seen.hashes)
 	// Keys that came into the bucket meanwhile are offered too: that fails, and they are compared.
 	if err := p.offerRest(); err != nil {
 		return err
@@ -361,6 +361,3 @@ func (s keySet) add(key string) (isNew bool) {
 	s.hashes[hash] = struct{}{}
 	return !has
 }
-
-// len returns how many keys there are.
-func (s keySet) len() int { return len(s.hashes) }

@@ -5,8 +5,8 @@
 //	a hit         the same in the background   if the last answer is older than an hour    source.go
 //
 // Activation tokens are asked for like accounts. How the primary is asked, and what its answers
-// mean, is in ask.go; whether it answers as it should, in state.go. Package accounts, whose Primary a Replica is, decides what is stored of its
-// answers.
+// mean, is in ask.go; whether it answers as it should, in state.go. Package accounts, whose Primary
+// a Replica is, decides what is stored of its answers.
 //
 // A Replica may be used from any goroutine, also before Run and after it. Once Run has returned
 // nothing happens in the background any more.

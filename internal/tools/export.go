@@ -45,9 +45,9 @@ type exporter struct {
 	progress *Progress
 	writes   errgroup.Group
 
-	// names has a lock for each last character of a name: of two JWTs of an account, the second is
-	// compared with what the first has written.
-	names [256]sync.Mutex
+	// names are locked: of two JWTs of an account, the second is compared with what the first has
+	// written.
+	names jwtstore.KeyLocks
 
 	mu   sync.Mutex
 	done Exported // guarded by mu
@@ -69,7 +69,7 @@ func Export(
 	}
 	x.writes.SetLimit(maxWrites)
 	err := from.Each(ctx, func(e Entry) error {
-		x.writes.Go(func() error { return x.write(e) })
+		x.writes.Go(func() error { return x.write(ctx, e) })
 		return ctx.Err()
 	})
 	err = errors.Join(err, x.writes.Wait())
@@ -79,8 +79,8 @@ func Export(
 
 // write writes an Entry. The error is that of the disk, which ends the export. What is wrong with
 // the Entry itself is a Fault.
-func (x *exporter) write(e Entry) error {
-	isSame, err, failed := x.replace(e)
+func (x *exporter) write(ctx context.Context, e Entry) error {
+	isSame, err, failed := x.replace(ctx, e)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.progress.Add()
@@ -97,14 +97,16 @@ func (x *exporter) write(e Entry) error {
 
 // replace writes an Entry unless the same JWT is there. err is why it must not be written, and
 // failed why it could not be.
-func (x *exporter) replace(e Entry) (isSame bool, err, failed error) {
+func (x *exporter) replace(ctx context.Context, e Entry) (isSame bool, err, failed error) {
 	name, _, err := e.check()
 	if err != nil {
 		return false, err, nil
 	}
-	lock := &x.names[name[len(name)-1]]
-	lock.Lock()
-	defer lock.Unlock()
+	unlock, failed := x.names.Lock(ctx, name)
+	if failed != nil {
+		return false, nil, failed
+	}
+	defer unlock()
 	if isSame, err = x.isThere(name, e); err != nil || isSame {
 		return isSame, err, nil
 	}
