@@ -54,8 +54,9 @@ type consumer struct {
 // consume makes a consumer.
 //
 // c says what it delivers: its DeliverPolicy and OptStartSeq, its filters, and HeadersOnly. The
-// other fields are the same for all. The caller must close the consumer. It is in the memory of one nats-server, which may be a replica that is behind. If that one
-// stops the consumer is gone. To make it takes a majority of the nats-servers of the bucket.
+// other fields are the same for all. The caller must close the consumer. It is in the memory of one
+// nats-server, which may be a replica that is behind. If that one stops the consumer is gone. To
+// make it takes a majority of the nats-servers of the bucket.
 func (s *stream) consume(ctx context.Context, nc *nats.Conn, c nats.ConsumerConfig) (*consumer, error) {
 	c.Name = rand.Text()
 	c.AckPolicy, c.ReplayPolicy = nats.AckNonePolicy, nats.ReplayInstantPolicy

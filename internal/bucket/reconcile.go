@@ -3,8 +3,6 @@ package bucket
 import (
 	"fmt"
 	"hash/maphash"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -83,10 +81,8 @@ type pass struct {
 	applied uint64 // what is beyond it is taken; allRevisions unless the kind is passStart
 	seen    keySet
 
-	mu sync.Mutex // guards what follows while keys are compared
-	// missing is what differs from the directory, and of which only the header has been read.
-	missing []revision
-	counts  map[settled]int // of keys
+	mu     sync.Mutex      // guards counts
+	counts map[settled]int // of keys
 }
 
 // pass compares the last revision of every key with the directory. After that the cursor is where
@@ -157,24 +153,21 @@ func (p *pass) finish() error {
 	return nil
 }
 
-// fewKnown is how many accounts a directory may have that counts as empty. The configured system
-// account is one.
-const fewKnown = 8
+// maxAsked is how many values are asked for at a time, one by one. Their commits share a sync.
+const maxAsked = 16
 
-// read reads the last revision of every key. If the directory is not empty the headers are read,
-// and the values of those that differ. A bucket without a message costs no consumer.
+// read reads the last revision of every key, and settles what differs. A server that has read this
+// bucket before reads the headers only, which have the hashes, and asks for the few values that
+// differ. A bucket without a message costs no consumer.
 func (p *pass) read() error {
 	if p.target == 0 {
 		return nil
 	}
-	known := 0
-	for range p.dir.Index().Known() {
-		if known++; known > fewKnown {
-			break
-		}
-	}
 	c, err := p.stream.consume(p.ctx, p.nc, nats.ConsumerConfig{
-		DeliverPolicy: nats.DeliverLastPerSubjectPolicy, FilterSubject: p.stream.prefix + ">", HeadersOnly: known > fewKnown})
+		DeliverPolicy: nats.DeliverLastPerSubjectPolicy,
+		FilterSubject: p.stream.prefix + ">",
+		HeadersOnly:   p.kind == passStart,
+	})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
 	}
@@ -194,101 +187,29 @@ func (p *pass) read() error {
 		if err := p.compareAll(batch); err != nil {
 			return err
 		}
-		// compared does not move while values are missing.
-		if n := len(p.missing); n > 0 && n < p.maxMissing() && end < p.target {
-			continue
-		}
-		if err := p.readMissing(); err != nil {
-			return err
-		}
 		p.revisions.setCompared(min(end, p.target))
 	}
 	return nil
 }
 
-// maxMissing is how many values are read at a time. The request that names them fits into a
-// message, and nats-server compares each of them with each other one. 256 subjects take some 20 kB.
-func (p *pass) maxMissing() int { return int(min(256, p.nc.MaxPayload()/256)) }
-
-// fewMissing is how many are read one by one.
-const fewMissing = 8
-
-// readMissing reads what is missing, and settles it. p.missing is empty after it. More than
-// fewMissing are read by one consumer, and what that leaves out is read at the leader.
-func (p *pass) readMissing() error {
-	wanted := map[string]revision{}
-	for _, r := range p.missing {
-		wanted[r.key] = r
-	}
-	p.missing = p.missing[:0]
-	if len(wanted) > fewMissing {
-		if err := p.readValues(wanted); err != nil {
-			return err
-		}
-	}
-	rest := slices.Collect(maps.Values(wanted))
-	return p.each(rest, func(r revision) error { return p.settleKey(r.key, nil) })
-}
-
-// readValues settles the last revisions of keys, of which the headers are known, and takes them out
-// of wanted. A replica that is behind leaves some in it. A wait without a message, of a second or
-// so, ends it without an error.
-func (p *pass) readValues(wanted map[string]revision) error {
-	c := nats.ConsumerConfig{DeliverPolicy: nats.DeliverLastPerSubjectPolicy}
-	for key := range wanted {
-		c.FilterSubjects = append(c.FilterSubjects, p.stream.subject(key))
-	}
-	values, err := p.stream.consume(p.ctx, p.nc, c)
-	if err != nil {
-		return fmt.Errorf("making a consumer: %w", err)
-	}
-	defer values.close()
-	for len(wanted) > 0 {
-		p.dir.FlushOver(maxUnflushed)
-		batch, err := values.nextBatch(p.ctx)
-		if err != nil {
-			return err
-		}
-		if len(batch) == 0 { // nothing came for a while
-			return nil
-		}
-		batch = slices.DeleteFunc(batch, func(r revision) bool {
-			// An older one than the header's is from a replica that is behind.
-			header, isWanted := wanted[r.key]
-			return !isWanted || r.seq < header.seq
-		})
-		for _, r := range batch {
-			delete(wanted, r.key)
-		}
-		if err := p.each(batch, p.compare); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// each calls do with revisions, many at a time. It waits for all of them, and returns the first
-// error.
-func (p *pass) each(batch []revision, do func(revision) error) error {
-	var doing errgroup.Group
-	doing.SetLimit(maxApplied)
-	for _, r := range batch {
-		doing.Go(func() error { return do(r) })
-	}
-	return doing.Wait()
-}
-
-// compareAll compares revisions with the directory.
+// compareAll compares revisions with the directory, many at a time.
 func (p *pass) compareAll(batch []revision) error {
-	batch = slices.DeleteFunc(batch, func(r revision) bool { return r.key == "" })
-	for _, r := range batch {
-		p.seen.add(r.key)
+	var comparing errgroup.Group
+	comparing.SetLimit(maxApplied)
+	if p.kind == passStart {
+		comparing.SetLimit(maxAsked)
 	}
-	return p.each(batch, p.compare)
+	for _, r := range batch {
+		if r.key != "" {
+			p.seen.add(r.key)
+			comparing.Go(func() error { return p.compare(r) })
+		}
+	}
+	return comparing.Wait()
 }
 
-// compare compares one revision. If only its header has been read, and the directory has something
-// else, it becomes missing. Many goroutines call it at once. What the directory has never had is
+// compare compares one revision with the directory. If they differ and only the header has been
+// read, the value is asked for. Many goroutines call it at once. What the directory has never had is
 // applied without the key's lock: a push that comes meanwhile has a later revision.
 func (p *pass) compare(r revision) error {
 	isSame, isUnknown, err := p.settler.compare(r)
@@ -296,10 +217,8 @@ func (p *pass) compare(r revision) error {
 	case err != nil || isSame:
 		return err
 	case r.value == nil && !r.isMarker:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.missing = append(p.missing, r)
-		return nil
+		p.dir.FlushOver(maxUnflushed)
+		return p.settleKey(r.key, nil)
 	case isUnknown && !r.isMarker:
 		p.count(taken)
 		return p.applyOne(r)
