@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
@@ -34,10 +35,15 @@ type applied struct {
 type applier struct {
 	dir       *jwtstore.Dir
 	revisions *revisions
-	accounts  Accounts // of Use
-	tokens    Tokens
-	log       *slog.Logger // limited
+	policy    atomic.Pointer[policy] // of Serve; there is one whenever there is a connection
+	log       *slog.Logger           // limited
 	refused   refusedKeys
+}
+
+// policy is what a revision goes through.
+type policy struct {
+	accounts Accounts
+	tokens   Tokens
 }
 
 // refusedKeys are those whose last revision the policy does not take. They are counted for
@@ -91,13 +97,14 @@ func (a *applier) applyAs(ctx context.Context, r applied) (refused bool, err err
 	// The committer has told the nats-servers, so Broadcast lets them only be asked what they run.
 	from := accounts.Origin{Kind: accounts.KindKV, Peer: true, Broadcast: true,
 		ByHand: !r.isOfServer(), User: r.header.Get(headerUser)}
+	policy := a.policy.Load()
 	switch {
 	case trust.IsActivationHash(r.key):
-		_, _, err = a.tokens.PutAs(ctx, r.key, r.value, from)
+		_, _, err = policy.tokens.PutAs(ctx, r.key, r.value, from)
 	case r.isTombstone():
-		err = a.accounts.Replace(ctx, r.key, r.value, from)
+		err = policy.accounts.Replace(ctx, r.key, r.value, from)
 	default:
-		_, err = a.accounts.Put(ctx, r.key, r.value, from)
+		_, err = policy.accounts.Put(ctx, r.key, r.value, from)
 	}
 	switch {
 	// With ErrAudit it is stored too: only its line of the audit log is missing.

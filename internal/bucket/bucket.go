@@ -186,8 +186,8 @@ type parts struct {
 // maxLines is how many lines about single revisions are logged in a minute.
 const maxLines = 100
 
-// New returns a Store that is not connected. Use must be called before anything is put or served.
-// New reads the cursor's file and asks nothing of the network. It starts no goroutine.
+// New returns a Store that is not connected: it refuses every change until Serve is called. New reads
+// the cursor's file and asks nothing of the network. It starts no goroutine.
 func New(o Options) *Store {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -210,10 +210,6 @@ func New(o Options) *Store {
 		follower:  &follower{parts: p},
 	}
 }
-
-// Use says which policy revisions go through. It is called once. It is no argument of New, since
-// the registries need the Store when they are made.
-func (s *Store) Use(a Accounts, t Tokens) { s.applier.accounts, s.applier.tokens = a, t }
 
 // Put implements accounts.Committer and activations.Store. A revision of the bucket goes into the
 // directory; everything else into the bucket first.
@@ -247,7 +243,11 @@ func (s *Store) Delete(
 // ended, or when another connection should be tried. It returns by itself when sessions have failed
 // again and again, or when the user lacks a permission. natsconn then dials again, perhaps another
 // nats-server. Without a connection each push is refused, and the directory answers each read.
-func (s *Store) Serve(ctx context.Context, nc *nats.Conn) { s.follower.serve(ctx, nc) }
+// Revisions go through a and t, which need the Store when they are made.
+func (s *Store) Serve(ctx context.Context, nc *nats.Conn, a Accounts, t Tokens) {
+	s.applier.policy.Store(&policy{a, t})
+	s.follower.serve(ctx, nc)
+}
 
 // TrustIsNew says that the operators are others than before. What was refused is compared once
 // more. The session that is under way notices it with the next revision or heartbeat, within a

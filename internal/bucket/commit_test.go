@@ -97,7 +97,7 @@ func TestEachErrorOfTheEngineHasItsOutcome(t *testing.T) {
 			}
 			m.start()
 			a := jwttest.NewAccount(t)
-			m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID))
+			m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID), m.accounts, m.tokens)
 			err := m.push(issue(t, op, a, 1))
 			if c.want == none && err != nil {
 				t.Error(err)
@@ -118,7 +118,7 @@ func TestEachErrorOfTheEngineHasItsOutcome(t *testing.T) {
 	t.Run("nothing listens", func(t *testing.T) {
 		t.Parallel()
 		m := newMember(t, op, func(m *member) { m.options.Timeout = time.Second }).start()
-		m.Play(natstest.Dial(t, "nats://u:p@"+server.Addr().String()))
+		m.Play(natstest.Dial(t, "nats://u:p@"+server.Addr().String()), m.accounts, m.tokens)
 		wantOutcome(t, m.push(issue(t, op, jwttest.NewAccount(t), 1)), accounts.NotStored)
 	})
 }
@@ -191,7 +191,7 @@ func TestWhatIsCommittedAndCanNotBeStoredHereSaysSo(t *testing.T) {
 	m, l, a := newMember(t, op).start(), &leader{answers: []string{"stored"}}, jwttest.NewAccount(t)
 	back := func() {}
 	l.before = func() { back = m.away() }
-	m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID))
+	m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID), m.accounts, m.tokens)
 	wantOutcome(t, m.push(issue(t, op, a, 1)), accounts.Elsewhere)
 	back()
 	if m.Progress().Fault == nil {
@@ -212,7 +212,7 @@ func TestAFaultOfTheDirectoryAfterALostAcknowledgementIsUncertain(t *testing.T) 
 	m, l, a := newMember(t, op).start(), &leader{answers: []string{"lost"}}, jwttest.NewAccount(t)
 	back := func() {}
 	l.before = func() { back = m.away() }
-	m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID))
+	m.Play(l.play(t, "nats://u:p@"+server.Addr().String(), a.ID), m.accounts, m.tokens)
 	wantOutcome(t, m.push(issue(t, op, a, 1)), accounts.Uncertain)
 	back()
 }
@@ -349,7 +349,8 @@ func TestABucketThatWasMadeAnewIsNotWrittenBeforeItIsRead(t *testing.T) {
 	s.b.start(s.k).await()
 	s.push(s.b, 5)
 	s.a.options.Timeout = 500 * time.Millisecond
-	s.a.start().Play(s.k.connect(t, "nas"))
+	m := s.a.start()
+	m.Play(s.k.connect(t, "nas"), m.accounts, m.tokens)
 	natstest.Eventually(t, "the client is told that the bucket is another one than before", func() bool {
 		err := s.a.push(s.version(4))
 		wantOutcome(t, err, accounts.NotStored)

@@ -12,7 +12,8 @@ import (
 )
 
 // Play lets commits go over a connection, as if the bucket had been read.
-func (s *Store) Play(nc *nats.Conn) {
+func (s *Store) Play(nc *nats.Conn, a Accounts, t Tokens) {
+	s.applier.policy.Store(&policy{a, t})
 	s.status.setFirst(false)
 	s.stream.conn.Store(nc)
 }

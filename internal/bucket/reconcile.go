@@ -94,7 +94,7 @@ type pass struct {
 // of hashes.
 func (ss *session) pass(kind passKind) error {
 	// Any other error is one of a file or a shard: the rest is compared all the same.
-	if err := ss.applier.accounts.RescanChanged(ss.ctx); err != nil && ss.ctx.Err() != nil {
+	if err := ss.applier.policy.Load().accounts.RescanChanged(ss.ctx); err != nil && ss.ctx.Err() != nil {
 		return err
 	}
 	began := time.Now()

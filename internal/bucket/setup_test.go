@@ -187,16 +187,16 @@ func (m *member) start(keepers ...*keeper) *member {
 	m.accounts = accounts.New(o)
 	m.tokens = activations.New(activations.Options{Accounts: m.accounts, Store: m.Store,
 		Connection: m.notifier, Log: log, AllowOlder: o.AllowOlder})
+	var policy bucket.Accounts = m.accounts
 	if m.policy != nil {
-		m.Use(m.policy(m.accounts), m.tokens)
-	} else {
-		m.Use(m.accounts, m.tokens)
+		policy = m.policy(m.accounts)
 	}
+	serve := func(ctx context.Context, nc *nats.Conn) { m.Serve(ctx, nc, policy, m.tokens) }
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
 		natsconn.Run(ctx, natsconn.Options{Servers: urls, ConnectTimeout: time.Second,
-			ReconnectWait: 100 * time.Millisecond, Log: log, Bucket: true}, m.Serve)
+			ReconnectWait: 100 * time.Millisecond, Log: log, Bucket: true}, serve)
 	})
 	m.stop = sync.OnceFunc(func() {
 		cancel()

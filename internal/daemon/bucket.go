@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/config"
@@ -78,7 +80,9 @@ func (d *daemon) startBucket() {
 		return
 	}
 	d.follower = d.start(context.Background(), "bucket", func(ctx context.Context) error {
-		natsconn.Run(ctx, d.bucket.connection(), d.bucket.store.Serve)
+		natsconn.Run(ctx, d.bucket.connection(), func(ctx context.Context, nc *nats.Conn) {
+			d.bucket.store.Serve(ctx, nc, d.registry, d.activations)
+		})
 		return nil
 	})
 }

@@ -85,15 +85,11 @@ func build(
 	// is only for what happens before.
 	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
-	// The bucket commits through the registry's policy, so it gets the registries when they are
-	// made. With a bucket there is no folder: config refuses both together.
+	// With a bucket there is no folder: config refuses both together.
 	if shared, ok := store.(*bucket.Store); ok {
 		// What the bucket has is not known before it was read.
 		d.bucket.store = shared
 		d.buildRegistries(f.trusted, store, shared)
-		// The store commits nothing before it has the registries. Its task is started by
-		// startBucket.
-		shared.Use(d.registry, d.activations)
 		return d
 	}
 	if folder == nil {
