@@ -124,6 +124,7 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 		return 0, notStored("another change of the account takes too long")
 	}
 	defer unlock()
+	deadline, _ := ctx.Deadline()
 	t := trial{committer: c, change: what}
 	for {
 		seq, err = t.once(ctx)
@@ -136,7 +137,7 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 		// 20 to 100 ms at random, so that servers with changes of one key do not meet again each
 		// time.
 		wait := 20*time.Millisecond + rand.N(80*time.Millisecond)
-		if asDenied(err) != nil || !pause.For(ctx, wait) || isShort(ctx) {
+		if asDenied(err) != nil || !pause.For(ctx, wait) || time.Until(deadline) < minAttempt {
 			break
 		}
 	}
@@ -154,12 +155,6 @@ func (c *committer) commit(ctx context.Context, what *change) (seq uint64, err e
 // minAttempt is how much time an attempt needs. One without an answer would make uncertain what is
 // certain.
 const minAttempt = 150 * time.Millisecond
-
-// isShort reports whether there is no time for one more attempt.
-func isShort(ctx context.Context) bool {
-	deadline, has := ctx.Deadline()
-	return has && time.Until(deadline) < minAttempt
-}
 
 // describe says for the client why the last attempt has failed. It says nothing of earlier
 // attempts. What is not known here is taken for the lack of a leader.

@@ -98,8 +98,8 @@ func (ss *session) pass(kind passKind) error {
 		return err
 	}
 	began := time.Now()
-	p := &pass{session: ss, kind: kind, applied: allRevisions, seen: newKeySet(),
-		counts: map[settled]int{}}
+	p := &pass{session: ss, kind: kind, applied: allRevisions, counts: map[settled]int{},
+		seen: keySet{maphash.MakeSeed(), map[uint64]struct{}{}}}
 	if kind == passStart {
 		p.applied = ss.revisions.now().Seq
 		ss.revisions.setCompared(0)
@@ -269,9 +269,6 @@ type keySet struct {
 	seed   maphash.Seed
 	hashes map[uint64]struct{}
 }
-
-// newKeySet returns an empty set.
-func newKeySet() keySet { return keySet{maphash.MakeSeed(), map[uint64]struct{}{}} }
 
 // add adds a key, and reports whether it is new.
 func (s keySet) add(key string) (isNew bool) {

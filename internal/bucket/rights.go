@@ -78,8 +78,10 @@ func newRights(stream, prefix string, log *slog.Logger) *rights {
 func (r *rights) use(nc *nats.Conn) {
 	r.mu.Lock()
 	r.inbox = nil
-	// That these are allowed is not noticed.
-	maps.DeleteFunc(r.denied, func(grant string, _ *deniedError) bool { return !r.isNeeded(grant) })
+	// That these are allowed is not noticed. This server can do its work without them.
+	maps.DeleteFunc(r.denied, func(grant string, _ *deniedError) bool {
+		return grant == subjectJSZ || strings.HasPrefix(grant, "$JS.API.CONSUMER.DELETE.")
+	})
 	r.mu.Unlock()
 	other := nc.ErrorHandler()
 	nc.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
@@ -89,11 +91,6 @@ func (r *rights) use(nc *nats.Conn) {
 			other(nc, sub, err)
 		}
 	})
-}
-
-// isNeeded reports whether this server can't do its work without a grant.
-func (r *rights) isNeeded(grant string) bool {
-	return grant != subjectJSZ && !strings.HasPrefix(grant, "$JS.API.CONSUMER.DELETE.")
 }
 
 // violation finds in an error of nats-server what was denied. An example is: Permissions Violation
