@@ -342,7 +342,7 @@ func (s *stream) publish(
 				"or those of its account"}
 	case errors.Is(err, nats.ErrNoResponders), isCode(err, codeWrongLast), isCode(err, codeInFlight),
 		isCode(err, codeNoLeader), isCode(err, codeSealed), isAnswer && failed.Code == 503,
-		denied != nil && denied.isPublish():
+		denied != nil && denied.isPublish:
 		return 0, &publishError{cause: err}
 	case err == nil:
 		err = errors.New("the acknowledgement has no sequence number")

@@ -19,24 +19,19 @@ import (
 // A request that did not take note of it would wait for its timeout, and the outcome of a push
 // would be unknown.
 type deniedError struct {
-	verb    string // "publish on" or "subscribe to"
-	subject string
-	grant   string // the subject that is to be added to the permissions
+	isPublish bool // a message was dropped, and no subscription
+	subject   string
+	grant     string // the subject that is to be added to the permissions
 }
 
 func (e *deniedError) Error() string {
-	kind, _, _ := strings.Cut(e.verb, " ")
-	return fmt.Sprintf("the user of store.kv may not %s %q: add %q to what its permissions let it %s",
-		e.verb, e.subject, e.grant, kind)
+	verb, preposition := "subscribe", "to"
+	if e.isPublish {
+		verb, preposition = "publish", "on"
+	}
+	return fmt.Sprintf("the user of store.kv may not %s %s %q: add %q to what its permissions let it %s",
+		verb, preposition, e.subject, e.grant, verb)
 }
-
-// isPublish reports whether a message was dropped.
-func (e *deniedError) isPublish() bool { return e.verb == verbPublish }
-
-const (
-	verbPublish   = "publish on"
-	verbSubscribe = "subscribe to"
-)
 
 // asDenied returns the *deniedError in the chain of an error; nil if there is none.
 func asDenied(err error) *deniedError {
@@ -103,11 +98,7 @@ func (r *rights) parse(err error) *deniedError {
 	if !errors.Is(err, nats.ErrPermissionViolation) || found == nil {
 		return nil
 	}
-	verb := verbSubscribe
-	if strings.EqualFold(found[1], "publish") {
-		verb = verbPublish
-	}
-	return &deniedError{verb, found[2], r.grant(found[2])}
+	return &deniedError{strings.EqualFold(found[1], "publish"), found[2], r.grant(found[2])}
 }
 
 // grant returns what the permissions need for a subject. For $KV.B.a.ACXX… it is $KV.B.>, and for
@@ -134,11 +125,11 @@ func (r *rights) deny(denied *deniedError) {
 		r.log.Error("not permitted by the nats-servers of the bucket: " + denied.Error())
 	}
 	r.denied[denied.grant] = denied
-	if !denied.isPublish() {
+	if !denied.isPublish {
 		r.inbox = denied
 	}
 	for a := range r.waiting {
-		if !denied.isPublish() || a.subject == denied.subject {
+		if !denied.isPublish || a.subject == denied.subject {
 			a.deny(denied)
 		}
 	}
