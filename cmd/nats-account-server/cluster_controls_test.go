@@ -48,7 +48,7 @@ var clusterControls = []control{
 	{"the cursor is ahead of the disk", []edit{
 		{"bucket/follow.go", "\t\tif err := ss.applyAll(batch); err != nil {\n",
 			"\t\tif n := len(batch); n > 0 {\n\t\t\tlast := batch[n-1]\n" +
-				"\t\t\tss.applier.revisions.move(newCursor(ss.from.id, last.seq, last))\n" +
+				"\t\t\tss.revisions.move(newCursor(ss.from.id(), last.seq, last))\n" +
 				"\t\t\ttime.Sleep(300 * time.Millisecond)\n\t\t}\n" +
 				"\t\tif err := ss.applyAll(batch); err != nil {\n"},
 		{"bucket/revisions.go", "const saveInterval = time.Second", "const saveInterval = 0"}},
@@ -57,10 +57,10 @@ var clusterControls = []control{
 		{"bucket/consumer.go", "\ntype consumer struct {\n", "\ntype consumer struct {\n\tpending bool\n"},
 		{"bucket/consumer.go", "\tc.delivered, c.asked = own, c.asked-1\n",
 			"\tc.delivered, c.asked, c.pending = own, c.asked-1, fields[8] != \"0\"\n"},
-		{"bucket/consumer.go", "\"config\": c}, nil)\n",
+		{"bucket/consumer.go", "\"config\": c}, &answer{})\n",
 			"\"config\": c}, &reply)\n"},
 		{"bucket/consumer.go", "\tsubject := \"CONSUMER.CREATE.\"",
-			"\tvar reply struct {\n\t\tPending int `json:\"num_pending\"`\n\t}\n" +
+			"\tvar reply struct {\n\t\tanswer\n\t\tPending int `json:\"num_pending\"`\n\t}\n" +
 				"\tsubject := \"CONSUMER.CREATE.\""},
 		{"bucket/consumer.go", "made := &consumer{", "made := &consumer{pending: reply.Pending > 0, "},
 		{"bucket/reconcile.go", "\tfor end := uint64(0); end < p.target; {\n",
