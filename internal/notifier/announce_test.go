@@ -14,11 +14,12 @@ import (
 	"nats-account-server/internal/notifier"
 )
 
-// TestTenThousandPushesDoNotFlood although one of the nats-servers does not answer.
-func TestTenThousandPushesDoNotFlood(t *testing.T) {
+// TestThousandsOfPushesDoNotFlood although one of the nats-servers does not answer.
+func TestThousandsOfPushesDoNotFlood(t *testing.T) {
 	good, deaf := fake("good", "NG", "jwt updated"), fake("deaf", "ND", "")
+	const pushes = 3000
 	withFakeCluster(t, func(t *testing.T, e *fakeEnv) {
-		keys := realKeys(t, 10_000)
+		keys := realKeys(t, pushes)
 		time.Sleep(time.Second)
 		began := time.Now()
 		var last uint64
@@ -28,7 +29,7 @@ func TestTenThousandPushesDoNotFlood(t *testing.T) {
 		for e.outbox.IsPending("good", last) {
 			time.Sleep(time.Millisecond)
 		}
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > 3*time.Second {
 			t.Errorf("the nats-server that answers had to wait for %s", took)
 		}
 		updates, inFlight := e.counted()
@@ -39,7 +40,7 @@ func TestTenThousandPushesDoNotFlood(t *testing.T) {
 		if after, _ := e.counted(); after-updates > 30 {
 			t.Errorf("%d announcements in ten minutes to one that does not answer", after-updates)
 		}
-		if n := len(e.outbox.Pending()); n != 10_000 {
+		if n := len(e.outbox.Pending()); n != pushes {
 			t.Errorf("%d changes are pending for it", n)
 		}
 		e.set(good, fake("deaf", "ND", "jwt updated"))

@@ -363,7 +363,7 @@ func TestAServersErrorIsLoggedOnceAndTheChangeStaysPending(t *testing.T) {
 }
 
 // TestManyChangesDoNotFloodANATSServer counts at the nats-server what
-// TestTenThousandPushesDoNotFlood counts on a test clock.
+// TestThousandsOfPushesDoNotFlood counts on a test clock.
 func TestManyChangesDoNotFloodANATSServer(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
