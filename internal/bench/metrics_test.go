@@ -19,7 +19,6 @@ func measureMetrics(t *testing.T) {
 	f := openFixture(t, accounts)
 	a := setup{fixture: f, store: filepath.Join(tempDir(t), "store")}.start(t)
 	m := monitor.NewMetrics("bench", "")
-	read, posted := m.Requests(monitor.RouteAccount, false), m.Requests(monitor.RouteAccount, true)
 	get := bench.Row{Name: "CPU of the metrics for a GET", Unit: "us",
 		Against: "of the server for a GET", Want: bench.RatioAtMost(0.05)}
 	push := bench.Row{Name: "CPU of the metrics for a push", Unit: "us",
@@ -31,13 +30,13 @@ func measureMetrics(t *testing.T) {
 		push.Add(timeEach(func(took time.Duration) {
 			m.Decided(event)
 			m.Committed(1, took)
-			posted.Observe(took.Seconds())
+			m.Requested(monitor.RouteAccount, true, took)
 		}), a.pushAll(f, keys))
 		_, cpu := a.serve(a.address, getsOf(keys), nil)
 		get.Add(timeEach(func(took time.Duration) {
 			m.Served("A", 0)
 			m.Read(monitor.HTTP, monitor.Found)
-			read.Observe(took.Seconds())
+			m.Requested(monitor.RouteAccount, false, took)
 		}), each(len(keys), cpu))
 		scrape.Add(a.scrape(20))
 	}
