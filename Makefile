@@ -57,7 +57,7 @@ test:
 # compile every package once more. For other systems only types are checked, which takes seconds.
 lint:
 	@unformatted=$$(gofmt -l cmd internal); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
-	PLATFORMS="windows/amd64 darwin/arm64" CGO_ENABLED=0 go test -run '^Test(Lines|Platforms)' ./internal/testcheck
+	PLATFORMS="windows/amd64 darwin/arm64" CGO_ENABLED=0 go test -vet=off -run '^Test(Lines|Platforms)' ./internal/testcheck
 	race="$(RACE)"; go vet $$race ./... && \
 		tool=$$(CGO_ENABLED=0 go tool -n staticcheck) && GOFLAGS="$(GOFLAGS) $$race" $$tool ./...
 	go mod tidy -diff
@@ -76,8 +76,8 @@ windows:
 	x86_64-w64-mingw32-gcc -shared -o $(WINEPREFIX)/drive_c/windows/system32/bcryptprimitives.dll \
 		testdata/wine/bcryptprimitives.c -ladvapi32
 	GOOS=windows go vet $(PER_OS)
-	GOOS=windows go test -exec wine -run '^Test(Dir|Memory)$$' ./internal/jwtstore
-	GOOS=windows go test -exec wine ./internal/winsvc
+	GOOS=windows go test -vet=off -exec wine -run '^Test(Dir|Memory)$$' ./internal/jwtstore
+	GOOS=windows go test -vet=off -exec wine ./internal/winsvc
 	WINE=wine go test $(RACE) -vet=off -ldflags=-w -run '^TestTheMainJobOnWindows$$' ./cmd/nats-account-server
 	wineboot -k
 
