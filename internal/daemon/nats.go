@@ -11,6 +11,7 @@ import (
 
 	"nats-account-server/internal/config"
 	"nats-account-server/internal/natsconn"
+	"nats-account-server/internal/notifier"
 )
 
 // connection keeps a connection to NATS for one configuration. The zero value is none.
@@ -79,8 +80,8 @@ func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 	// Serve calls ready at the latest after a timeout of its own, or when it returns.
 	<-ready
 	serving.Go(func() { d.facts.Serve(ctx, nc) })
-	d.notifier.SetUser(natsconn.AccountOf(nc), d.registry.SystemAccounts())
-	d.notifier.Serve(ctx, nc, d.registry)
+	user := notifier.User{Account: natsconn.AccountOf(nc), Systems: d.registry.SystemAccounts()}
+	d.notifier.Serve(ctx, nc, user, d.registry)
 	serving.Wait()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"nats-account-server/internal/accounts"
@@ -115,9 +114,10 @@ func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 		return accounts.Delivery{State: accounts.NotConfigured}
 	case n.session == nil:
 		return accounts.Delivery{State: accounts.NotConnected}
-	case n.isWrongAccountLocked():
-		return accounts.Delivery{State: accounts.WrongAccount, User: n.user,
-			System: strings.Join(n.systems, " or ")}
+	case n.session.servers.isWrongAccount():
+		user := n.session.servers.user
+		return accounts.Delivery{State: accounts.WrongAccount, User: user.Account,
+			System: user.systems()}
 	}
 	d := accounts.Delivery{State: accounts.Sent}
 	latest := n.outbox.PendingFor(key)
@@ -130,33 +130,6 @@ func (n *Notifier) deliveryLocked(key string) accounts.Delivery {
 		}
 	}
 	return d
-}
-
-// isWrongAccountLocked reports whether no nats-server answers, and why is known. n.mu must be held.
-func (n *Notifier) isWrongAccountLocked() bool {
-	v := n.session.servers
-	return !v.discovering && len(v.byName) == 0 && n.user != "" && len(n.systems) > 0 &&
-		!slices.Contains(n.systems, n.user)
-}
-
-// accountsLocked names the accounts of SetUser for the log, as far as they are known. n.mu must be
-// held.
-func (n *Notifier) accountsLocked() (text string) {
-	if n.user != "" {
-		text += "; the user belongs to the account " + n.user
-	}
-	if len(n.systems) > 0 {
-		text += "; the system account is " + strings.Join(n.systems, " or ")
-	}
-	return text
-}
-
-// SetUser says to which account the user of the next session belongs, "" if that is not known, and
-// which are the system accounts, one for each operator that is known to have one.
-func (n *Notifier) SetUser(account string, systems []string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.user, n.systems = account, systems
 }
 
 // EndWaits ends every Wait of a Receipt, and lets no other one begin. A stop calls it.

@@ -270,7 +270,7 @@ func (e *fakeEnv) serve() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.notifier.Serve(ctx, e.fakeCluster, stored{e.store, e.notifier})
+		e.notifier.Serve(ctx, e.fakeCluster, notifier.User{}, stored{e.store, e.notifier})
 	}()
 	e.stop = func() { cancel(); <-ended }
 }

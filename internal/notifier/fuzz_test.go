@@ -10,6 +10,8 @@ import (
 	"unicode"
 
 	"github.com/nats-io/nats.go"
+
+	"nats-account-server/internal/notifier"
 )
 
 // FuzzAnswers gives the notifier what a nats-server, or another client of the system account, may
@@ -42,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			e.notifier.Serve(ctx, e.fakeCluster, stored{e.store, e.notifier})
+			e.notifier.Serve(ctx, e.fakeCluster, notifier.User{}, stored{e.store, e.notifier})
 		}()
 		receive := e.waitForHandler(subject)
 		seq := e.put(t, key, "jwt")

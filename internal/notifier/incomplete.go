@@ -197,10 +197,8 @@ func (a *asker) run(ctx context.Context) {
 	var tasks sync.WaitGroup
 	i := a.n.incomplete
 	i.queue.work(ctx, &tasks, func(key string) { a.answer(ctx, key) })
-	if a.n.index != nil {
-		tasks.Go(func() { a.goRounds(ctx) })
-		i.exporters.work(ctx, &tasks, func(key string) { a.askImporters(ctx, key) })
-	}
+	tasks.Go(func() { a.goRounds(ctx) })
+	i.exporters.work(ctx, &tasks, func(key string) { a.askImporters(ctx, key) })
 	tasks.Wait()
 }
 

@@ -123,17 +123,22 @@
 //
 // # Files
 //
-//	notifier.go       what callers use, and lines for the log
+//	notifier.go       what callers use
+//	notes.go          lines for the log
 //	session.go        one connection: what is due now, and when to look again
+//	user.go           the user of the connection
 //	sender.go         what is published for each attempt
 //	link.go           subscriptions and messages of one connection
 //	states.go         the tables above
 //	replies.go        what arrives, and which events follow from it
 //	answers.go        nats-server's texts, and what they mean
+//	announcement.go   one change on its way, and one attempt
 //	announcements.go  the changes that some server has not acknowledged
 //	schedule.go       when they are sent: the queue of them, and what is in flight
 //	confirmations.go  attempts that only confirm
-//	servers.go        which nats-servers are there
+//	server.go         one nats-server
+//	servers.go        those that are there: they come, get probes and change their states
+//	round.go          a round of PING, which finds out which are there
 //	list.go           which accounts a nats-server has loaded
 //	late.go           answers to announcements of changes that have been replaced
 //	unanswered.go     announcements that may arrive late, and whose answer may be lost
@@ -150,8 +155,8 @@
 package notifier
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -160,7 +165,6 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/jwtstore"
-	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
 )
 
@@ -234,9 +238,6 @@ type Conn interface {
 // defaultForget is how long changes are kept for a nats-server that is away.
 const defaultForget = 72 * time.Hour
 
-// maxLines is how many lines of each kind are logged in a minute.
-const maxLines = 100
-
 // drainInterval is how often Drain looks whether it may return. A stop is that much longer at most.
 const drainInterval = 5 * time.Millisecond
 
@@ -254,8 +255,8 @@ type Options struct {
 	// Repeated is told that a change is announced once more. It must return at once. nil: it is not
 	// told.
 	Repeated func()
-	// Facts and Index are for what is acknowledged and not in effect. Facts nil: nothing is asked.
-	// Index nil: it is only asked about what changes.
+	// Facts and Index are for what is acknowledged and not in effect. If Facts is nil, nothing is
+	// asked, and Index may be nil.
 	Facts Facts
 	Index Index
 }
@@ -265,12 +266,13 @@ type Options struct {
 type Notifier struct {
 	outbox Outbox
 	facts  Facts // nil: nothing is asked
-	index  Index // nil: there are no rounds
-	// Any user of the system account may cause lines, so both are limited: what is new about a
-	// nats-server, and everything else.
-	serverLog, log *slog.Logger
-	began          time.Time // when it was made, before which no change is known
-	heardSpread    time.Duration
+	index  Index
+	began  time.Time // when it was made, before which no change is known
+
+	heardSpread time.Duration // see Options
+	delivered   func(took time.Duration)
+	repeated    func()
+	stopping    chan struct{} // closed by EndWaits
 
 	mu         sync.Mutex // guards what follows, and all that the session has
 	inbox      string     // prefix of all subjects that answers to announcements go to; "" at first
@@ -284,41 +286,34 @@ type Notifier struct {
 	notes      notes         // written by unlock
 	results    results
 	incomplete *incomplete
-	user       string        // account of the NATS user, see SetUser
-	systems    []string      // system accounts, see SetUser
-	stopping   chan struct{} // closed by EndWaits
-	delivered  func(took time.Duration)
-	repeated   func()
 	counts     Counts
 	refusals   map[string]Refusal // the last one of each server, by name
 }
 
 // New returns a Notifier that has no session yet.
 func New(o Options) *Notifier {
+	if o.Delivered == nil {
+		o.Delivered = func(time.Duration) {}
+	}
+	if o.Repeated == nil {
+		o.Repeated = func() {}
+	}
 	n := &Notifier{
-		outbox:    o.Outbox,
-		serverLog: logging.Limited(o.Log, maxLines, time.Minute),
-		log:       logging.Limited(o.Log, maxLines, time.Minute),
-		began:     time.Now(),
-
+		outbox:      o.Outbox,
+		facts:       o.Facts,
+		index:       o.Index,
+		began:       time.Now(),
 		heardSpread: o.HeardSpread,
-		forget:      o.Forget,
+		delivered:   o.Delivered,
+		repeated:    o.Repeated,
+		stopping:    make(chan struct{}),
+		unanswered:  newUnanswered(o.Outbox),
+		forget:      cmp.Or(o.Forget, defaultForget),
+		notes:       newNotes(o.Log),
+		results:     make(results),
+		refusals:    make(map[string]Refusal),
 	}
-	n.notes.warned = make(map[string]bool)
-	n.unanswered = newUnanswered(n.outbox)
-	n.results = make(results)
-	n.incomplete, n.facts, n.index = newIncomplete(&n.mu), o.Facts, o.Index
-	n.stopping = make(chan struct{})
-	n.refusals = make(map[string]Refusal)
-	if n.delivered = o.Delivered; n.delivered == nil {
-		n.delivered = func(time.Duration) {}
-	}
-	if n.repeated = o.Repeated; n.repeated == nil {
-		n.repeated = func() {}
-	}
-	if n.forget == 0 {
-		n.forget = defaultForget
-	}
+	n.incomplete = newIncomplete(&n.mu)
 	return n
 }
 
@@ -413,56 +408,4 @@ func (n *Notifier) isDelivering() bool {
 	s := n.session
 	return s != nil && !s.servers.overdue() && (s.announcements.isDelivering(time.Now()) ||
 		s.servers.any((*server).getsMore))
-}
-
-// maxWarned bounds how many different warnings of one session are remembered. No more are logged
-// then.
-const maxWarned = 10000
-
-// notes are lines for the log. They are written after the lock is free: a log may block, and no
-// push may wait for that.
-type notes struct {
-	lines  []note
-	warned map[string]bool // warnings that this session has logged
-}
-
-// note is one line.
-type note struct {
-	level    slog.Level
-	text     string
-	ofServer bool
-}
-
-// addServer adds a line about what is new about a nats-server.
-func (l *notes) addServer(level slog.Level, format string, args ...any) {
-	l.lines = append(l.lines, note{level, fmt.Sprintf(format, args...), true})
-}
-
-// add adds a line.
-func (l *notes) add(level slog.Level, format string, args ...any) {
-	l.lines = append(l.lines, note{level: level, text: fmt.Sprintf(format, args...)})
-}
-
-// warnOnce adds a warning, but not twice in one session.
-func (l *notes) warnOnce(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if l.warned[text] || len(l.warned) > maxWarned {
-		return
-	}
-	l.warned[text] = true
-	l.lines = append(l.lines, note{level: slog.LevelWarn, text: text})
-}
-
-// unlock unlocks n.mu and writes the lines that were added while it was held.
-func (n *Notifier) unlock() {
-	lines := n.notes.lines
-	n.notes.lines = nil
-	n.mu.Unlock()
-	for _, l := range lines {
-		log := n.log
-		if l.ofServer {
-			log = n.serverLog
-		}
-		log.Log(context.Background(), l.level, l.text)
-	}
 }

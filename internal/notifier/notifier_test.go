@@ -114,11 +114,11 @@ func (e *env) connect(t *testing.T, url string, creds []byte) (stop func()) {
 	go func() {
 		defer close(done)
 		natsconn.Run(ctx, o, func(ctx context.Context, nc *nats.Conn) {
-			e.notifier.SetUser(natsconn.AccountOf(nc), []string{e.op.System.ID})
+			user := notifier.User{Account: natsconn.AccountOf(nc), Systems: []string{e.op.System.ID}}
 			var serving sync.WaitGroup
 			serving.Go(func() { e.facts.Serve(ctx, nc) })
 			defer serving.Wait()
-			e.notifier.Serve(ctx, nc, stored{e.store, e.notifier})
+			e.notifier.Serve(ctx, nc, user, stored{e.store, e.notifier})
 		})
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })

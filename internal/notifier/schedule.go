@@ -52,3 +52,24 @@ func (q *queue) Pop() any {
 	*q = (*q)[:len(*q)-1]
 	return last
 }
+
+// earlier returns the earlier one of two moments.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// later returns the later one of two moments.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// backoff returns the wait after a number of failures. It doubles from one second up to a maximum.
+func backoff(failures int, maxWait time.Duration) time.Duration {
+	return min(time.Second<<min(failures, 10), maxWait)
+}

@@ -40,9 +40,9 @@ const (
 )
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
-// time. It takes up what is pending when servers appear.
-func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
-	s := newSession(n, conn, from)
+// time. It takes up what is pending when servers appear. user is that of conn.
+func (n *Notifier) Serve(ctx context.Context, conn Conn, user User, from Accounts) {
+	s := newSession(n, conn, user, from)
 	if !s.conn.subscribe(s.conn.inbox+".>", s.receive) ||
 		!s.conn.subscribe(n.inbox+".>", s.receiveAnswer) ||
 		!s.conn.subscribe(heartbeats, s.heartbeat) {
@@ -70,7 +70,7 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, from Accounts) {
 }
 
 // newSession returns a session that has subscribed to nothing yet.
-func newSession(n *Notifier, conn Conn, from Accounts) *session {
+func newSession(n *Notifier, conn Conn, user User, from Accounts) *session {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inbox == "" {
@@ -82,9 +82,9 @@ func newSession(n *Notifier, conn Conn, from Accounts) *session {
 	n.unanswered.sessionBegan(now)
 	s := &session{
 		n:          n,
-		conn:       &link{Conn: conn, inbox: conn.NewInbox(), log: n.log},
+		conn:       &link{Conn: conn, inbox: conn.NewInbox(), log: n.notes.log},
 		wake:       make(chan struct{}, 1),
-		servers:    newServers(n, now),
+		servers:    newServers(n, user, now),
 		comparer:   newComparer(n, from),
 		gatherings: gatherings{byNumber: make(map[string]*gathering)},
 	}

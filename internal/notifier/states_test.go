@@ -129,7 +129,7 @@ func TestEveryEventOfAnAnnouncement(t *testing.T) {
 	n, key := newTestNotifier(t)
 	check := func(from state, e event, to state, listed bool) {
 		name := fmt.Sprintf("event %d in state %d", e, from)
-		p := newAnnouncements(n, newServers(n, time.Now()))
+		p := newAnnouncements(n, newServers(n, User{}, time.Now()))
 		a := p.get(n.outbox.PendingFor(key))
 		reach(t, p, a, from)
 		due := time.Now().Add(time.Hour)
@@ -187,7 +187,7 @@ func TestEveryEventOfAServer(t *testing.T) {
 	n, _ := newTestNotifier(t)
 	walk(t, serverTransitions, serverStateNames, serverEventNames,
 		func(from serverState, e serverEvent, to serverState, listed bool) {
-			v := newServers(n, time.Now())
+			v := newServers(n, User{}, time.Now())
 			srv := &server{name: "n", state: from}
 			if v.apply(srv, e, time.Now()) != listed || srv.state != to {
 				t.Errorf("event %d in state %d leads to %d, not to %d", e, from, srv.state, to)
@@ -281,7 +281,7 @@ func TestARoundOfPING(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, _ := newTestNotifier(t)
-			v := newServers(n, now)
+			v := newServers(n, User{}, now)
 			v.byName["here"] = &server{name: "here", round: 7}
 			if c.missing {
 				v.byName["away"] = &server{name: "away", round: 6}
@@ -304,7 +304,7 @@ func TestARoundOfPING(t *testing.T) {
 func TestAProbeHoldsNoChangeUp(t *testing.T) {
 	n, key := newTestNotifier(t)
 	now := time.Now()
-	v := newServers(n, now)
+	v := newServers(n, User{}, now)
 	v.discovering = false
 	v.byName["n"] = &server{name: "n", id: "N", state: silent, probeAt: now}
 	p := newAnnouncements(n, v)

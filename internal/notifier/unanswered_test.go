@@ -11,7 +11,7 @@ import (
 func TestEachDemandForACheckIsMet(t *testing.T) {
 	n, _ := newTestNotifier(t)
 	now := time.Now()
-	v := newServers(n, now)
+	v := newServers(n, User{}, now)
 	v.discovering = false
 	v.byName["n"] = &server{name: "n", id: "N", since: now}
 	p, u := newAnnouncements(n, v), n.unanswered

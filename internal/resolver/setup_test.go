@@ -169,7 +169,7 @@ func (srv *accountServer) connectThrough(t *testing.T, url string) {
 	tasks.Go(func() { srv.server.Serve(ctx, nc, func() { close(ready) }) })
 	tasks.Go(func() {
 		<-ready
-		srv.notifier.Serve(ctx, clockConn{nc, srv.clocks}, srv.registry)
+		srv.notifier.Serve(ctx, clockConn{nc, srv.clocks}, notifier.User{}, srv.registry)
 	})
 	srv.disconnect = sync.OnceFunc(func() {
 		cancel()
