@@ -165,6 +165,8 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Metrics:     d.metrics,
 		Accounts:    d.registry,
 		Store:       d.monitoredStore(),
+		Index:       d.store.Index(),
+		Outbox:      d.store.Outbox(),
 		Notifier:    d.notifier,
 		Replica:     d.monitored.replicaState,
 		Bucket:      d.bucket.state,

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
@@ -365,9 +366,11 @@ func watch(t *testing.T, o *httpapi.Options, store *watchedStore) {
 	}
 	o.Metrics = monitor.NewMetrics("", "")
 	o.Monitor = monitor.New(monitor.Options{
-		Metrics: o.Metrics, Accounts: o.Accounts, Store: store, Log: o.Log,
+		Metrics: o.Metrics, Accounts: o.Accounts, Store: store, Index: store.Index(), Outbox: store.Outbox(),
+		Log:         o.Log,
 		Notifier:    notifier.New(notifier.Options{Outbox: store.Outbox(), Log: o.Log}),
 		Replica:     func() (replica.State, bool) { return replica.State{}, false },
+		Bucket:      func() (bucket.State, bool) { return bucket.State{}, false },
 		Connections: func() int64 { return 0 },
 	})
 }

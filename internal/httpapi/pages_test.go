@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/httpapi"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
@@ -43,6 +44,8 @@ type siteStore interface {
 	accounts.Store
 	accounts.Committer
 	monitor.Store
+	Index() *jwtstore.Index
+	Outbox() *jwtstore.Outbox
 }
 
 // newSiteOf returns a site about a store.
@@ -62,9 +65,12 @@ func newSiteOf(t testing.TB, store siteStore, edits ...func(*httpapi.Options)) *
 	s.registry.Review(t.Context(), false)
 	o.Accounts = s.registry
 	o.Monitor = monitor.New(monitor.Options{Metrics: o.Metrics, Accounts: s.registry, Store: store,
+		Index:       store.Index(),
+		Outbox:      store.Outbox(),
 		Notifier:    n,
 		Log:         log,
 		Replica:     func() (replica.State, bool) { return replica.State{}, false },
+		Bucket:      func() (bucket.State, bool) { return bucket.State{}, false },
 		Connections: func() int64 { return 0 }})
 	s.pages = pages.New(o.Monitor, nil)
 	o.Pages = s.pages

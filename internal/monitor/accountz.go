@@ -72,7 +72,7 @@ func (m *Monitor) Accountz(q AccountQuery) Accountz {
 	check := m.newImportCheck()
 	var found []jwtstore.Keyed
 	if q.Account != "" {
-		if v := m.Store.Index().Get(q.Account); v.Stored() {
+		if v := m.Index.Get(q.Account); v.Stored() {
 			found = append(found, jwtstore.Keyed{Key: q.Account, Version: v})
 		}
 	} else {
@@ -94,7 +94,7 @@ func (q AccountQuery) candidates(m *Monitor) some {
 	case q.Incomplete:
 		return m.storedOf(m.Notifier.Incomplete())
 	}
-	return newSearch(m.Store.Index(), "").next
+	return newSearch(m.Index, "").next
 }
 
 // has reports whether the key or the name of an account begins with the prefix.
@@ -114,7 +114,7 @@ func (m *Monitor) accountOf(check *importCheck, key string, v jwtstore.Version) 
 	a := Account{
 		Key: key, Name: v.Summary.Name, Issuer: v.Summary.Issuer, Trusted: v.Servable,
 		Issued: unix(v.IssuedAt), Imports: v.Summary.Imports,
-		Pending: m.Store.Outbox().PendingFor(key).Seq > 0,
+		Pending: m.Outbox.PendingFor(key).Seq > 0,
 	}
 	if v.Expires != 0 {
 		at := unix(v.Expires)

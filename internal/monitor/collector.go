@@ -186,7 +186,7 @@ func (o output) accounts(s survey) {
 	}
 	o.gauge("accounts_untrusted", float64(s.Untrusted))
 	o.gauge("dangling_imports", float64(o.m.imports.get().Imports))
-	inUse := o.m.Metrics.expired.inUse(o.m.Store.Index(), time.Now())
+	inUse := o.m.Metrics.expired.inUse(o.m.Index, time.Now())
 	o.gauge("accounts_expired_in_use", float64(inUse))
 	// The same operator may be configured twice, as one that is renewed; a series may come only
 	// once.

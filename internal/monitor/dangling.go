@@ -34,7 +34,7 @@ func (m *Monitor) newImportCheck() *importCheck {
 // file of the account, and verifies no signature.
 func (c *importCheck) claims(key string) *jwt.AccountClaims {
 	token, _, err := c.m.Store.Load(key, jwtstore.Stamp{})
-	if err != nil || !c.m.Store.Index().Get(key).Servable {
+	if err != nil || !c.m.Index.Get(key).Servable {
 		// The system account may be that of the configuration.
 		a, err := c.m.Accounts.GetLocal(context.Background(), key)
 		if err != nil {
@@ -106,7 +106,7 @@ func (m *Monitor) Dangling() (d Dangling, isKnown bool) {
 // anything. It is the find of m.imports, so it runs at most once at a time.
 func (m *Monitor) dangling() (d Dangling) {
 	check := m.newImportCheck()
-	for key, v := range m.Store.Index().All() {
+	for key, v := range m.Index.All() {
 		if !v.Servable || v.Summary.Imports == 0 {
 			continue
 		}

@@ -50,7 +50,7 @@ type ImporterDetail struct {
 // stored for it. It reads the JWT, those of exporters and those of up to maxImporters importers.
 // The answer has gaps where something can't be read.
 func (m *Monitor) Detail(ctx context.Context, key string) (d Detail, err error) {
-	check, v := m.newImportCheck(), m.Store.Index().Get(key)
+	check, v := m.newImportCheck(), m.Index.Get(key)
 	a, err := m.Accounts.GetLocal(ctx, key)
 	switch {
 	case err == nil:

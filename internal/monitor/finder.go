@@ -72,7 +72,7 @@ type some func(after string) (found []jwtstore.Keyed, last string, more bool)
 // pending is some of those that a nats-server has not acknowledged. They are stored: deletions are
 // pending as well, and are left out.
 func (m *Monitor) pending(after string) (found []jwtstore.Keyed, last string, more bool) {
-	keys, more := pendingAfter(m.Store.Outbox(), after, maxScanned)
+	keys, more := pendingAfter(m.Outbox, after, maxScanned)
 	found, _, _ = m.storedOf(keys)(after)
 	if more {
 		last = keys[len(keys)-1]
@@ -84,7 +84,7 @@ func (m *Monitor) pending(after string) (found []jwtstore.Keyed, last string, mo
 func (m *Monitor) storedOf(keys []string) some {
 	return func(after string) (found []jwtstore.Keyed, last string, more bool) {
 		for _, key := range slices.Sorted(slices.Values(keys)) {
-			if v := m.Store.Index().Get(key); key > after && v.Stored() {
+			if v := m.Index.Get(key); key > after && v.Stored() {
 				found = append(found, jwtstore.Keyed{Key: key, Version: v})
 			}
 		}

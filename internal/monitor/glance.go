@@ -46,7 +46,7 @@ func (m *Monitor) Version() string { return m.versions.get() }
 // version finds out the version: a hash of what pages show. It need not be safe from collisions.
 func (m *Monitor) version() string {
 	o, h := m.Overview(), fnv.New64a()
-	fmt.Fprintln(h, m.Store.Index().Changes(), o.Configured, o.Connected, o.Counts, o.Pending,
+	fmt.Fprintln(h, m.Index.Changes(), o.Configured, o.Connected, o.Counts, o.Pending,
 		o.Refused, o.Incomplete, o.Oldest.Unix())
 	for _, s := range o.Servers {
 		fmt.Fprintln(h, s.Name, s.ID, s.State, s.Here, s.Pending, s.Incomplete, s.Refusal)

@@ -11,7 +11,7 @@ import (
 // importers returns the accounts that import from one, as the index yields them. isKnown is false
 // as long as the index does not know them.
 func (m *Monitor) importers(key string) (all iter.Seq[jwtstore.Importer], isKnown bool) {
-	all = m.Store.Index().Importers(key)
+	all = m.Index.Importers(key)
 	return all, m.firstImporters.wait(func() {
 		// The first step of the walk has the index find out what it needs.
 		for range all {

@@ -105,7 +105,7 @@ func (l *lister) candidates(isSmall bool) some {
 			return l.m.storedOf(rare.keys)
 		}
 	}
-	return newSearch(l.m.Store.Index(), l.query.Text).next
+	return newSearch(l.m.Index, l.query.Text).next
 }
 
 // rare returns the accounts that are selected, if they are known and not too many; nil otherwise.
@@ -143,9 +143,9 @@ func (l *lister) describe(found []jwtstore.Keyed) {
 func (l *lister) byName() (found []jwtstore.Keyed) {
 	var after jwtstore.Keyed
 	if key := l.query.After; key != "" {
-		after = jwtstore.Keyed{Key: key, Version: l.m.Store.Index().Get(key)}
+		after = jwtstore.Keyed{Key: key, Version: l.m.Index.Get(key)}
 	}
-	for key, v := range l.m.Store.Index().All() {
+	for key, v := range l.m.Index.All() {
 		c := jwtstore.Keyed{Key: key, Version: v}
 		if (l.query.After == "" || compareNames(c, after) > 0) && l.has(c) {
 			found = append(found, c)

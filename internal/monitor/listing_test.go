@@ -28,7 +28,7 @@ func TestASurveyListsWhatIsRare(t *testing.T) {
 			}
 			store.Index().Swap(key, jwtstore.Version{}, v)
 		}
-		s := (&surveyor{store, accounts.New(accounts.Options{Store: store, Committer: store})}).find()
+		s := (&surveyor{store.Index(), accounts.New(accounts.Options{Store: store, Committer: store})}).find()
 		rare := s.rare[HaveExpired]
 		if isTooMany := expired > maxRare; rare.isTooMany != isTooMany ||
 			!isTooMany && !slices.Equal(rare.keys, want) || isTooMany && rare.keys != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"nats-account-server/internal/accounts"
+	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/monitor"
@@ -51,8 +52,10 @@ func newWorld(t testing.TB) *world {
 		Observer: observer{w.metrics},
 		Trust:    accounts.Trust{Operators: trust.Operators{operator}}, Log: log})
 	w.monitor = monitor.New(monitor.Options{
-		Metrics: w.metrics, Accounts: w.registry, Store: w.store, Notifier: n, Log: log,
+		Metrics: w.metrics, Accounts: w.registry, Store: w.store, Index: w.store.Index(),
+		Outbox: w.store.Outbox(), Notifier: n, Log: log,
 		Replica:     func() (replica.State, bool) { return replica.State{}, false },
+		Bucket:      func() (bucket.State, bool) { return bucket.State{}, false },
 		Connections: func() int64 { return 0 },
 	})
 	return w

@@ -49,9 +49,6 @@ import (
 // Store is what is watched of a store. *jwtstore.Dir and *jwtstore.Memory meet it. Its methods may
 // be called from any goroutine.
 type Store interface {
-	// Index has the newest version of each account, and Outbox the changes that are pending.
-	Index() *jwtstore.Index
-	Outbox() *jwtstore.Outbox
 	// Load returns the bytes of an account. With a known stamp that is still the file's, jwt is
 	// nil.
 	Load(key string, known jwtstore.Stamp) (jwt []byte, now jwtstore.Stamp, err error)
@@ -61,16 +58,18 @@ type Store interface {
 	Check() error
 }
 
-// Options is what a Monitor looks at. All fields but Bucket must be set.
+// Options is what a Monitor looks at. All fields must be set.
 type Options struct {
 	Metrics  *Metrics
 	Accounts *accounts.Registry
 	Store    Store
+	Index    *jwtstore.Index  // of the Store: the newest version of each account
+	Outbox   *jwtstore.Outbox // of the Store: the changes that are pending
 	Notifier *notifier.Notifier
 	// Replica returns how far this server is behind its primary; false: it follows none.
 	Replica func() (replica.State, bool)
 	// Bucket returns how far this server is with the bucket that it shares with others; false: it
-	// shares none. nil means that as well.
+	// shares none.
 	Bucket func() (bucket.State, bool)
 	// Connections returns how many HTTP connections are open. It is not counted here but by
 	// httpserver.
@@ -99,14 +98,11 @@ type Monitor struct {
 // New returns a Monitor. There is one for each Metrics, whose registry gets its collector. It
 // starts nothing.
 func New(o Options) *Monitor {
-	if o.Bucket == nil {
-		o.Bucket = func() (bucket.State, bool) { return bucket.State{}, false }
-	}
 	m := &Monitor{Options: o, start: time.Now()}
 	m.checks.Options, m.checks.start = o, m.start
-	m.surveyed.find = (&surveyor{o.Store, o.Accounts}).find
-	m.surveyed.version = o.Store.Index().Changes
-	m.imports.find, m.imports.version = m.dangling, o.Store.Index().Changes
+	m.surveyed.find = (&surveyor{o.Index, o.Accounts}).find
+	m.surveyed.version = o.Index.Changes
+	m.imports.find, m.imports.version = m.dangling, o.Index.Changes
 	m.overviewed.find, m.versions.find = o.Notifier.Overview, m.version
 	o.Metrics.registry.MustRegister(newCollector(m))
 	// There is no Timeout: its handler would replace the Vary header of the answer instead of

@@ -90,7 +90,7 @@ type issuerCount struct {
 
 // surveyor makes a survey.
 type surveyor struct {
-	store    Store
+	index    *jwtstore.Index
 	accounts *accounts.Registry
 }
 
@@ -102,7 +102,7 @@ func (f *surveyor) find() survey {
 	for _, sel := range []Selection{ExpireWeek, ExpireMonth, HaveExpired, AreUntrusted} {
 		s.rare[sel] = new(rareKeys)
 	}
-	for key, v := range f.store.Index().All() {
+	for key, v := range f.index.All() {
 		s.add(key, v, now)
 		issuers[v.Summary.Issuer]++
 	}

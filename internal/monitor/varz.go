@@ -105,7 +105,7 @@ func (m *Monitor) Varz() Varz {
 func (m *Monitor) Program() Varz {
 	o, now := m.Overview(), time.Now()
 	v := Varz{
-		ServerID: m.Store.Outbox().ID(), ServerName: "nats-account-server",
+		ServerID: m.Outbox.ID(), ServerName: "nats-account-server",
 		Version: m.Build.Version, GitCommit: m.Build.Commit, BuildDate: m.Build.Date,
 		Go: runtime.Version(), Start: m.start.UTC(), Now: now.UTC(),
 		Uptime:     uptime(now.Sub(m.start)),

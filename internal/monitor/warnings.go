@@ -59,7 +59,7 @@ func (w *warner) imports() (found []Warning) {
 		switch {
 		case !w.thorough && (isSame || len(check.exporters) >= maxPushExporters):
 			// The system account of the configuration need not be stored.
-			if !w.m.Store.Index().Get(i.Account).Servable && check.exporter(i.Account) == nil {
+			if !w.m.Index.Get(i.Account).Servable && check.exporter(i.Account) == nil {
 				fault = claimcheck.Import(pushed.Subject, i, nil, check.now)
 			}
 		case i.Account == pushed.Subject:
