@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -17,10 +18,8 @@ var manEscapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`)
 // manPage returns the manual page. Its date is that of the build, so that the same source gives the
 // same page; without one it is today.
 func manPage(flags []config.Flag) string {
-	_, date := daemon.Build()
-	if date, _, _ = strings.Cut(date, "T"); date == "" { // the day is enough
-		date = time.Now().Format(time.DateOnly)
-	}
+	day, _, _ := strings.Cut(daemon.Build().Date, "T")
+	date := cmp.Or(day, time.Now().Format(time.DateOnly))
 	return fill("man.1", "@date@", date, "@version@", daemon.Version, "@synopses@", manSynopses(),
 		"@flags@", manFlags(flags), "@commands@", manCommands())
 }

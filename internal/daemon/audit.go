@@ -22,6 +22,17 @@ type auditor struct {
 	metrics  *monitor.Metrics // count the events
 }
 
+// openAudit opens the audit file of o.Config. Use(nil) closes it.
+func openAudit(o Options, metrics *monitor.Metrics) (*auditor, error) {
+	file, err := logging.OpenAudit(o.Config.Logging.Audit)
+	if err != nil {
+		return nil, err
+	}
+	a := &auditor{Audit: logging.NewAudit(o.Logging, file), metrics: metrics}
+	a.require(o.Config)
+	return a, nil
+}
+
 // maxAuditWait is how long a request waits for its entry, if that is required.
 const maxAuditWait = 3 * time.Second
 
@@ -66,34 +77,4 @@ func auditChanges(changes []claimdiff.Change) (all []logging.AuditChange) {
 		all = append(all, logging.AuditChange{Code: c.Code, Field: c.Field, Words: c.Words})
 	}
 	return all
-}
-
-// reopen opens the log file and the audit file of the configured names anew, after they have been
-// renamed. If one can't be opened, the server goes on writing to the renamed one. logrotate sends
-// SIGUSR1 for it. What is written in between goes to the renamed file.
-func (d *daemon) reopen() {
-	c := d.Config.Logging
-	if c.File != "" {
-		sink, err := c.Target.Open()
-		if err == nil {
-			d.Logging.Use(sink) // closes the old one
-		}
-		d.log.reopened("log", err)
-	}
-	if c.Audit != "" {
-		file, err := logging.OpenAudit(c.Audit)
-		if err == nil {
-			d.audit.Use(file) // closes the old one
-		}
-		d.log.reopened("audit", err)
-	}
-}
-
-// reopened says whether a file could be opened anew.
-func (l logger) reopened(what string, err error) {
-	if err != nil {
-		l.errorf("%s: the old one goes on", err)
-		return
-	}
-	l.infof("%s file reopened", what)
 }

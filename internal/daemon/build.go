@@ -28,8 +28,7 @@ type files struct {
 }
 
 // load reads the files of a configuration. Its error has a line for each kind that can't be used.
-// It changes nothing, so that a reload and -t can call it too. The files of NATS and of the bucket
-// are only checked here.
+// It changes nothing. The files of NATS and of the bucket are only checked here.
 func load(c config.Config) (files, error) {
 	// All are loaded, also after an error, so that one run shows every mistake.
 	trusted, inTrust := loadTrust(c)
@@ -39,93 +38,106 @@ func load(c config.Config) (files, error) {
 	return files{trusted, access}, errors.Join(inTrust, inAccess, inNATS, inBucket)
 }
 
+// loadForStart is load for a start and for -t. A server that runs needs less: it has a store.
+func loadForStart(c config.Config) (files, error) {
+	f, err := load(c)
+	if err != nil {
+		return f, err
+	}
+	return f, f.trusted.startable(c)
+}
+
+// opened is what a start has read and opened before it makes the parts.
+type opened struct {
+	files   files           // of the configuration
+	folder  *dirsync.Folder // nil unless another program writes what is served
+	metrics *monitor.Metrics
+	audit   *auditor // Run closes it, and the store
+	store   store
+}
+
 // build makes the parts that live as long as the program. Each gets all that it needs, so there is
-// no part that is only half made. If another program writes what is served, folder is where;
-// otherwise it is nil. It starts nothing and can't fail. The order follows from who needs whom;
-// closures are for the few parts that need each other.
-//
-// store and audit are open already, and Run closes them. f is what load has read for o.Config.
-// After build an early return of Run has only these two to close.
-func build(
-	o Options, log logger, audit *auditor, metrics *monitor.Metrics, store store,
-	folder *dirsync.Folder, f files,
-) *daemon {
-	// The limiter, the client and the notifier outlive every reload.
+// no part that is only half made. It starts nothing and can't fail. The order follows from which
+// part needs which; closures are for the few that need each other.
+func build(o Options, log logger, in opened) *daemon {
 	d := &daemon{
 		Options: o,
 		log:     log,
-		audit:   audit,
+		audit:   in.audit,
 		logins:  auth.NewLimiter(log.Logger),
-		store:   store,
+		store:   in.store,
 		bucket:  sharedBucket{config: o.Config.Store.KV, log: log},
 		client:  resolver.NewClient(log.Logger),
-		metrics: metrics,
+		metrics: in.metrics,
 		systemd: systemd{Systemd: o.Systemd, log: log},
 	}
+	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
+	d.buildNotifier()
+	t := in.files.trusted.Trust
+	// With a bucket there is no folder: config refuses both together.
+	shared, isShared := in.store.(*bucket.Store)
+	switch {
+	case isShared:
+		d.bucket.store = shared
+		// What the bucket has is not known before it was read.
+		d.buildRegistries(t, in.store, shared)
+	case in.folder != nil:
+		// Activation tokens are read from the folder into memory, by each start. Accounts for which
+		// the store has no room are served from the folder.
+		tokens := jwtstore.NewMemory(false)
+		d.buildRegistries(t, tokens, in.folder)
+		d.syncer = dirsync.New(dirsync.Options{
+			Folder:      in.folder,
+			Store:       in.store,
+			Accounts:    d.registry,
+			Activations: d.activations,
+			Tokens:      tokens,
+			Log:         log.Logger,
+		})
+	default:
+		// The store has everything that is served.
+		d.buildRegistries(t, in.store, nil)
+	}
+	d.buildViews()
+	return d
+}
+
+// buildNotifier makes what announces changes and asks nats-servers.
+func (d *daemon) buildNotifier() {
 	d.facts = facts.New(facts.Options{
 		// The notifier is made below. No question is asked before a task runs.
 		Servers: func() []facts.Server { return d.notifier.Present() },
 		Observe: func(what facts.Request, result facts.Result, took time.Duration) {
-			metrics.Asked(string(what), string(result), took)
+			d.metrics.Asked(string(what), string(result), took)
 		},
 	})
 	d.notifier = notifier.New(notifier.Options{
 		// Servers of one bucket hear a change at the same time. Each waits for another time before
 		// it asks whether nats-servers have heard it too.
-		HeardSpread: heardSpread(o.Config.Store.KV),
-		Outbox:      store.Outbox(),
-		Forget:      o.Config.ForgetServer,
-		Log:         log.Logger,
-		Delivered:   metrics.Delivered,
-		Repeated:    metrics.Repeated,
+		HeardSpread: heardSpread(d.Config.Store.KV),
+		Outbox:      d.store.Outbox(),
+		Forget:      d.Config.ForgetServer,
+		Log:         d.log.Logger,
+		Delivered:   d.metrics.Delivered,
+		Repeated:    d.metrics.Repeated,
 		Facts:       d.facts,
-		Index:       store.Index(),
+		Index:       d.store.Index(),
 	})
 	// The registry may announce the system account when it is made. connect sets it again: this one
 	// is only for what happens before.
-	d.notifier.SetConfigured(len(o.Config.NATS.Servers) > 0)
-	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
-	// With a bucket there is no folder: config refuses both together.
-	if shared, ok := store.(*bucket.Store); ok {
-		// What the bucket has is not known before it was read.
-		d.bucket.store = shared
-		d.buildRegistries(f.trusted, store, shared)
-		return d
-	}
-	if folder == nil {
-		// Without a folder, the store has everything that is served.
-		d.buildRegistries(f.trusted, store, nil)
-		return d
-	}
-	// Activation tokens are read from the folder into memory. Accounts for which the store has no
-	// room are served from the folder. Nothing is written for a token, since the folder has it. So
-	// a start reads all of them again.
-	tokens := jwtstore.NewMemory(false)
-	d.buildRegistries(f.trusted, tokens, folder)
-	d.syncer = dirsync.New(dirsync.Options{
-		Folder:      folder,
-		Store:       store,
-		Accounts:    d.registry,
-		Activations: d.activations,
-		Tokens:      tokens,
-		Log:         log.Logger,
-	})
-	return d
+	d.notifier.SetConfigured(len(d.Config.NATS.Servers) > 0)
 }
 
-// buildRegistries makes the registries and what answers NATS requests about them. tokens stores
-// activation tokens. unsaved has accounts that are not in the store; nil: there are none. It is
-// called once by build.
-//
-// The order follows from who needs whom. Both registries come first, because the resolver and the
-// monitor answer from them. The pages come last, because they show what the monitor knows. A reload
-// makes none of them anew: SetTrust and SetPrimary change what can change. The metrics stand
-// between registry and store, and count what is to be announced.
-func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved accounts.Source) {
+// buildRegistries makes the registries. tokens stores activation tokens. unsaved has accounts that
+// are not in the store; nil: there are none. A reload makes neither anew: SetTrust and SetPrimary
+// change what can change.
+func (d *daemon) buildRegistries(
+	t accounts.Trust, tokens activations.Store, unsaved accounts.Source,
+) {
 	c := d.Config.Store
-	// The registry of accounts comes first: the other parts need it.
 	d.registry = accounts.New(accounts.Options{
-		Store:      d.store,
+		Store: d.store,
+		// The metrics stand between registry and store, and count what is to be announced.
 		Committer:  d.metrics.Committer(d.store, d.notifier.IsConfigured),
 		Announcer:  d.notifier,
 		Observer:   d.audit,
@@ -133,7 +145,7 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Edited:     d.bucket.offer,
 		Peers:      d.client,
 		Signer:     d.client,
-		Trust:      t.Trust,
+		Trust:      t,
 		CacheBytes: c.CacheSize,
 		AllowOlder: c.AllowOlder,
 		ReadOnly:   c.ReadOnly,
@@ -152,13 +164,18 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		ReadOnly:   c.ReadOnly,
 		Log:        d.log.Logger,
 	})
+}
+
+// buildViews makes what answers from the registries: over NATS, to monitoring and to people.
+func (d *daemon) buildViews() {
+	isReadOnly := d.Config.Store.ReadOnly
 	d.resolver = resolver.New(resolver.Options{
 		Accounts:    d.registry,
 		Activations: d.activations,
 		Client:      d.client,
 		Version:     Version,
 		Log:         d.log.Logger,
-		ReadOnly:    c.ReadOnly,
+		ReadOnly:    isReadOnly,
 		LookedUp:    d.metrics.LookedUp,
 	})
 	d.monitor = monitor.New(monitor.Options{
@@ -171,8 +188,8 @@ func (d *daemon) buildRegistries(t trusted, tokens activations.Store, unsaved ac
 		Replica:     d.monitored.replicaState,
 		Bucket:      d.bucket.state,
 		Connections: d.monitored.connections,
-		ReadOnly:    c.ReadOnly,
-		Build:       monitor.Build{Version: Version, Commit: shortCommit(), Date: buildDate()},
+		ReadOnly:    isReadOnly,
+		Build:       Build(),
 		Log:         d.log.Logger,
 	})
 	d.pages = pages.New(d.monitor, d.facts)

@@ -23,10 +23,7 @@ import (
 // A mistake in one file does not hide those in others: all are read, and the errors are joined.
 // Only what depends on the operators is left out without them.
 func Check(c config.Config) (warnings []config.Warning, err error) {
-	f, err := load(c)
-	if err == nil {
-		err = f.trusted.startable(c)
-	}
+	f, err := loadForStart(c)
 	var system []string
 	find := func(key string) *jwt.AccountClaims { return f.trusted.findAccount(c.Store, key) }
 	if err == nil { // otherwise the system account may be another one than is meant

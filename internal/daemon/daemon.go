@@ -61,13 +61,13 @@ import (
 // answers later gets the change again after the next start.
 const drainTimeout = 500 * time.Millisecond
 
-// Options is what a daemon starts with. Config and Logging must be set, and Reload if Hangup is.
+// Options is what a daemon starts with. Config, Logging and Ready must be set, and Reload if Hangup is.
 type Options struct {
 	Config config.Config
 	// Logging is where all lines go. It has the format and the target of Config. A reload changes
 	// both.
 	Logging *logging.Handler
-	// Ready is called once everything runs. It may be nil.
+	// Ready is called once everything runs.
 	Ready func()
 	// Dump logs the configuration once everything runs.
 	Dump bool
@@ -133,32 +133,25 @@ func Run(ctx context.Context, o Options) error {
 	log := logger{slog.New(o.Logging)}
 	logStart(o.Config, log)
 	logLimits(log)
-	// folder is nil unless another program writes what is served.
 	folder, err := openFolder(o.Config.Store)
 	if err != nil {
 		return err
 	}
 	// All files are read before the store is opened, so that a mistake leaves nothing behind.
-	f, err := load(o.Config)
-	if err == nil {
-		err = f.trusted.startable(o.Config)
-	}
+	f, err := loadForStart(o.Config)
 	if err != nil {
 		return err
 	}
-	auditFile, err := logging.OpenAudit(o.Config.Logging.Audit)
+	metrics := monitor.NewMetrics(Version, Build().Commit)
+	audit, err := openAudit(o, metrics)
 	if err != nil {
 		return err
 	}
-	audit := &auditor{Audit: logging.NewAudit(o.Logging, auditFile)}
-	audit.require(o.Config)
 	// The store reports to it until it is closed.
 	defer audit.Use(nil) // closes the file
-	f.trusted.log(o.Config, log)
 	// These lines come before the store is opened, since that may wait.
+	f.trusted.log(o.Config, log)
 	warnAccess(o.Config, f, log)
-	metrics := monitor.NewMetrics(Version, shortCommit())
-	audit.metrics = metrics
 	store, err := openStore(ctx, o.Config, log, metrics)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -168,7 +161,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	// From here on, each return writes what is not written yet.
 	defer closeStore(store, log)
-	d := build(o, log, audit, metrics, store, folder, f)
+	d := build(o, log, opened{f, folder, metrics, audit, store})
 	if d.syncer != nil {
 		// The store is filled before it is served, so that no account is missing at first.
 		d.syncer.Fill(ctx)
@@ -216,10 +209,8 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	d.trusted = f.trusted
 	d.startReview(false)
 	d.follow(primary, d.Config)
-	if d.Ready != nil {
-		// A service manager is told only now, when everything has been started.
-		d.Ready()
-	}
+	// A service manager is told only now, when everything has been started.
+	d.Ready()
 	d.systemd.tell(d.systemd.Ready(servesStatus))
 	if d.Dump {
 		d.log.Info("", "configuration", logging.Lines(d.Config.Dump()))
@@ -276,9 +267,8 @@ func (d *daemon) startTasks(failed context.Context) {
 // the program lives. Further hangups within hangupDelay belong to the same reload. A signal that
 // comes during a reload waits in its channel.
 func (d *daemon) takeSignals(ctx context.Context) {
-	alive, stopTicks := every(d.systemd.WatchdogInterval())
-	defer stopTicks()
-	var reload <-chan time.Time // nil unless a reload is asked for
+	alive := time.Tick(d.systemd.WatchdogInterval()) // nil if systemd does not watch
+	var reload <-chan time.Time                      // nil unless a reload is asked for
 	for {
 		select {
 		case <-ctx.Done():

@@ -49,3 +49,33 @@ func (d *daemon) use(o outputs) {
 		d.removePID = o.removePID
 	}
 }
+
+// reopen opens the log file and the audit file of the configured names anew, after they have been
+// renamed. If one can't be opened, the server goes on writing to the renamed one. logrotate sends
+// SIGUSR1 for it. What is written in between goes to the renamed file.
+func (d *daemon) reopen() {
+	c := d.Config.Logging
+	if c.File != "" {
+		sink, err := c.Target.Open()
+		if err == nil {
+			d.Logging.Use(sink) // closes the old one
+		}
+		d.log.reopened("log", err)
+	}
+	if c.Audit != "" {
+		file, err := logging.OpenAudit(c.Audit)
+		if err == nil {
+			d.audit.Use(file) // closes the old one
+		}
+		d.log.reopened("audit", err)
+	}
+}
+
+// reopened says whether a file could be opened anew.
+func (l logger) reopened(what string, err error) {
+	if err != nil {
+		l.errorf("%s: the old one goes on", err)
+		return
+	}
+	l.infof("%s file reopened", what)
+}

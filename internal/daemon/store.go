@@ -36,6 +36,26 @@ func openStore(
 	ctx context.Context, c config.Config, log logger, metrics *monitor.Metrics,
 ) (store, error) {
 	logStore(c.Store, log)
+	o := storeOptions(c, log, metrics)
+	if o.Dir == "" {
+		// Both an empty store.dir and an empty store.statedir mean memory.
+		return jwtstore.NewMemory(o.Announce), nil
+	}
+	dir, err := jwtstore.OpenDir(ctx, o)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(c.Store.KV.Servers) > 0:
+		return bucket.New(bucketOptions(dir, c.Store, log)), nil
+	// The directory may have been one of a bucket before. leaveBucket sees to that.
+	case !c.Store.ReadOnly:
+		return dir, leaveBucket(dir, c.Store.Dir, log)
+	}
+	return dir, nil
+}
+
+// storeOptions returns what the store is made of. Without a directory that is memory.
+func storeOptions(c config.Config, log logger, metrics *monitor.Metrics) jwtstore.Options {
 	// Without NATS nothing is owed, so the outbox stays empty.
 	o := jwtstore.Options{
 		Dir:      c.Store.Dir,
@@ -61,21 +81,7 @@ func openStore(
 		// announced, so that a start announces only what is new.
 		o.Dir, o.StateDir, o.Shard = c.Store.StateDir, "", true
 	}
-	if o.Dir == "" {
-		// Both an empty store.dir and an empty store.statedir mean memory.
-		return jwtstore.NewMemory(o.Announce), nil
-	}
-	dir, err := jwtstore.OpenDir(ctx, o)
-	switch {
-	case err != nil:
-		return nil, err
-	case len(c.Store.KV.Servers) > 0:
-		return bucket.New(bucketOptions(dir, c.Store, log)), nil
-	// The directory may have been one of a bucket before. leaveBucket sees to that.
-	case !c.Store.ReadOnly:
-		return dir, leaveBucket(dir, c.Store.Dir, log)
-	}
-	return dir, nil
+	return o
 }
 
 // logStore writes the lines about the store, in the original's words. It is called before the store

@@ -63,16 +63,6 @@ func (s *systemd) proveAlive(answers func(within time.Duration) error) {
 	}()
 }
 
-// every returns a channel with a value per interval, which stop ends. Without an interval there is
-// never a value.
-func every(interval time.Duration) (ticks <-chan time.Time, stop func()) {
-	if interval <= 0 {
-		return nil, func() {}
-	}
-	t := time.NewTicker(interval)
-	return t.C, t.Stop
-}
-
 // closeServer ends a server whose task has not been started. nil is none.
 func closeServer(s *httpserver.Server) error {
 	if s == nil {

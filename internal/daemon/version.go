@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+
+	"nats-account-server/internal/monitor"
 )
 
 // Version is what the first line of the log and --version say first.
@@ -17,53 +19,36 @@ var (
 	date   string // of the commit, RFC 3339
 )
 
-// Build returns the commit from which the program was built, and the date of that commit. Both are
-// empty if they are not known. A commit of changed sources ends in "-dirty".
-func Build() (commitHash, commitDate string) {
-	commitHash, commitDate = commit, date
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return commitHash, commitDate
-	}
+// Build returns what was built. The commit has twelve digits, which are enough to find it. That of
+// changed sources ends in "-dirty". Commit and date are empty if they are not known.
+func Build() monitor.Build {
 	// These settings exist if the sources were in a repository.
 	settings := map[string]string{}
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
 	}
-	recorded := settings["vcs.revision"]
-	if recorded != "" && settings["vcs.modified"] == "true" {
-		recorded += "-dirty"
+	if settings["vcs.modified"] == "true" {
+		settings["vcs.revision"] += "-dirty"
 	}
-	return cmp.Or(commitHash, recorded), cmp.Or(commitDate, settings["vcs.time"])
+	hash, suffix, _ := strings.Cut(cmp.Or(commit, settings["vcs.revision"]), "-")
+	return monitor.Build{
+		Version: Version,
+		Commit:  strings.TrimSuffix(hash[:min(len(hash), 12)]+"-"+suffix, "-"),
+		Date:    cmp.Or(date, settings["vcs.time"]),
+	}
 }
 
 // FullVersion returns the version, and the commit and its date if they are known:
 // "2.0.0 (commit 1a2b3c4, 2026-11-28T08:00:00Z)".
 func FullVersion() string {
-	_, date := Build()
-	commit := shortCommit()
+	b := Build()
 	switch {
-	case commit == "":
-		return Version
-	case date == "":
-		return fmt.Sprintf("%s (commit %s)", Version, commit)
+	case b.Commit == "":
+		return b.Version
+	case b.Date == "":
+		return fmt.Sprintf("%s (commit %s)", b.Version, b.Commit)
 	}
-	return fmt.Sprintf("%s (commit %s, %s)", Version, commit, date)
-}
-
-// shortCommit returns the first twelve digits of the commit: they are enough to find it.
-func shortCommit() string {
-	commit, _ := Build()
-	hash, dirty, isDirty := strings.Cut(commit, "-")
-	short := hash[:min(len(hash), 12)]
-	if isDirty {
-		short += "-" + dirty
-	}
-	return short
-}
-
-// buildDate returns the date of the commit.
-func buildDate() string {
-	_, date := Build()
-	return date
+	return fmt.Sprintf("%s (commit %s, %s)", b.Version, b.Commit, b.Date)
 }
