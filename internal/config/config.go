@@ -8,6 +8,7 @@
 //	keys.go      the table of keys; setters.go and values.go, which set one from a value
 //	logins.go    http.authorization
 //	unknown.go   keys that are not in the table: what was probably meant
+//	complete.go  what follows from other values, such as the operator of an nsc folder
 //	check.go     which values do not fit together
 //	losses.go    what a reload must not lose
 //	dump.go      a Config as JSON, without secrets

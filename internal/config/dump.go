@@ -22,53 +22,56 @@ func (c Config) Dump() string {
 	return string(text)
 }
 
-// shown returns a value as the dump shows it. A type that is not listed here is shown as it is. A
-// duration becomes milliseconds, and a URL has no password.
+// shown returns a value as the dump shows it. The type of a value says how, so that no key can be
+// forgotten. A type that is not listed here is shown as it is.
 func shown(value any) any {
 	switch v := value.(type) {
 	case time.Duration:
 		return v.Milliseconds()
-	// The type of a value says how it is shown, so that no key can be forgotten.
 	case string:
 		// Any text that looks like a URL may have a password.
 		if strings.Contains(v, "://") {
 			return RedactURL(v)
 		}
-	case []string: // URLs; null if there are none
-		var all []string
-		for _, url := range v {
-			all = append(all, RedactURL(url))
-		}
-		return all
+	case []string: // URLs
+		return each(v, RedactURL)
 	case Verify: // it is only shown if it is set: the original's TLS objects have three members
 		return []any{VerifyNone: omitted{}, VerifyGiven: true, VerifyRequire: "require"}[v]
 	case logging.Encoding:
 		return []string{logging.Text: "text", logging.JSON: "json"}[v]
 	case logging.Colors: // as in the original, true if it is not set
 		return v != logging.ColorsNever
-	// A JWT is not shown: it could have a password in it.
 	case JWTRef:
-		if v.Token != "" {
-			return "(in the configuration)"
-		}
-		return v.Path + v.Key
+		return v.shown()
 	case []JWTRef: // one text as in the original, unless there are several
-		all := []any{""}
-		for i, ref := range v {
-			all = append(all[:i], shown(ref))
+		switch len(v) {
+		case 0:
+			return ""
+		case 1:
+			return v[0].shown()
 		}
-		if len(all) == 1 {
-			return all[0]
-		}
-		return all
+		return each(v, JWTRef.shown)
 	case []Login:
-		var all []string
-		for _, l := range v {
-			all = append(all, l.User+l.Certificate)
-		}
-		return all
+		return each(v, func(l Login) string { return l.User + l.Certificate })
 	}
 	return value
+}
+
+// shown returns where a JWT is. The JWT itself is not shown: it could have a password in it.
+func (r JWTRef) shown() string {
+	if r.Token != "" {
+		return "(in the configuration)"
+	}
+	return r.Path + r.Key
+}
+
+// each returns a text for each element of a list. For an empty list it is nil, which JSON has as
+// null.
+func each[T any](list []T, text func(T) string) (all []string) {
+	for _, v := range list {
+		all = append(all, text(v))
+	}
+	return all
 }
 
 // omitted is the value of a key that the dump leaves out.

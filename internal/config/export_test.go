@@ -17,15 +17,10 @@ func paths(keys []key, section string) (all []string) {
 }
 
 // Aliases returns the other names of the key at a path, as the manual writes them.
-func Aliases(path string) []string { return aliases(keys(&Config{}), strings.Split(path, ".")) }
-
-func aliases(keys []key, path []string) []string {
-	k := find(keys, path[0])
-	switch {
-	case k == nil:
+func Aliases(path string) []string {
+	k := findPath(keys(&Config{}), path)
+	if k == nil {
 		return nil
-	case len(path) > 1:
-		return aliases(k.keys, path[1:])
 	}
 	return strings.Fields(strings.ToLower(k.aliases))
 }

@@ -104,8 +104,8 @@ func (f *Flags) table() []Flag {
 	}
 }
 
-// PrintUsage writes the help.
-func PrintUsage(w io.Writer) {
+// printUsage writes the help.
+func printUsage(w io.Writer) {
 	fmt.Fprintf(w, "Usage: nats-account-server [flags]\n\n")
 	for _, f := range AllFlags() {
 		fmt.Fprintf(w, "  %s\n    \t%s\n", f.Synopsis(), f.Usage)
@@ -127,7 +127,7 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 	// The caller decides how the program ends, so the package flag must not.
 	s := flag.NewFlagSet("nats-account-server", flag.ContinueOnError)
 	s.SetOutput(usage)
-	s.Usage = func() { PrintUsage(usage) }
+	s.Usage = func() { printUsage(usage) }
 	for _, row := range f.table() {
 		for _, name := range row.Names {
 			switch into := row.into.(type) {
@@ -159,27 +159,24 @@ func ParseFlags(args []string, usage io.Writer) (Flags, error) {
 func (l *loader) readFlags() {
 	f, c := l.flags, &l.draft
 	l.readStoreFlags()
-	// These values are parsed like those of the keys in the file.
-	l.setKey("-primary", f.Primary, "primary", find(l.keys, "Primary"))
-	l.setKey("-operator", f.Operator, "operatorjwtpath", find(l.keys, "OperatorJWTPath"))
-	nats := find(l.keys, "NATS").keys
-	l.setKey("-creds", f.Creds, "nats.usercredentials", find(nats, "UserCredentials"))
-	l.setKey("-nats", f.NATS, "nats.servers", find(nats, "Servers"))
+	l.setKey("-primary", f.Primary, "primary")
+	l.setKey("-operator", f.Operator, "operatorjwtpath")
+	l.setKey("-creds", f.Creds, "nats.usercredentials")
+	l.setKey("-nats", f.NATS, "nats.servers")
 	if f.HostPort != "" {
 		host, port, err := parseHostPort(f.HostPort)
 		l.fail(err)
 		c.HTTP.Host, c.HTTP.Port = host, port
 	}
-	http := find(l.keys, "HTTP").keys
-	l.setKey("-a", f.Host, "http.host", find(http, "Host"))
+	l.setKey("-a", f.Host, "http.host")
 	port := f.Port
 	// -1 is nats-server's way to ask for any free port, for which the file has 0.
 	if port == "-1" {
 		port = "0"
 	}
-	l.setKey("-p", port, "http.port", find(http, "Port"))
-	l.setKey("-m", f.MonitorPort, "monitor.port", find(find(l.keys, "Monitor").keys, "Port"))
-	l.setKey("-P", f.PIDFile, "pid_file", find(l.keys, "PID_File"))
+	l.setKey("-p", port, "http.port")
+	l.setKey("-m", f.MonitorPort, "monitor.port")
+	l.setKey("-P", f.PIDFile, "pid_file")
 	l.readLogFlags()
 	// These flags only add lines: they can't turn off what the file turns on.
 	c.Logging.Debug = c.Logging.Debug || f.Debug || f.Both
@@ -191,23 +188,23 @@ func (l *loader) readFlags() {
 // command line is kept beside a syslog there. complete warns of it.
 func (l *loader) readLogFlags() {
 	f, c := l.flags, &l.draft.Logging
-	logging := find(l.keys, "Logging").keys
 	if f.Syslog || f.RemoteSyslog != "" {
 		c.File = ""
 	}
 	c.Syslog = c.Syslog || f.Syslog
-	l.setKey("-r", f.RemoteSyslog, "logging.remote_syslog", find(logging, "Remote_Syslog"))
-	l.setKey("-l", f.Log, "logging.file", find(logging, "File"))
-	l.setKey("--log_size_limit", f.LogSizeLimit, "logging.size_limit", find(logging, "Size_Limit"))
+	l.setKey("-r", f.RemoteSyslog, "logging.remote_syslog")
+	l.setKey("-l", f.Log, "logging.file")
+	l.setKey("--log_size_limit", f.LogSizeLimit, "logging.size_limit")
 }
 
-// setKey sets the key k, whose path is path, to the value of a flag. An empty value means that the
-// flag is not given. The value is parsed like one in the file. So a flag has the same checks and
-// the same words for mistakes.
-func (l *loader) setKey(flag, value, path string, k *key) {
+// setKey sets the key at path to the value of a flag. An empty value means that the flag is not
+// given. The value is parsed like one in the file. So a flag has the same checks and the same words
+// for mistakes.
+func (l *loader) setKey(flag, value, path string) {
 	if value == "" {
 		return
 	}
+	k := findPath(l.keys, path)
 	if err := k.set(l, k.name, path, natsconf.Value{Data: value}); err != nil {
 		l.fail(fmt.Errorf("%s: %w", flag, err))
 	}

@@ -61,15 +61,10 @@ func keys(c *Config) []key {
 			{"ReconnectWait", "",
 				set(&c.NATS.ReconnectWait, parseDuration, notNegative, atMostADay)},
 			{"MaxReconnects", "", maxReconnects()}, // no field of c
-			{"TLS", "", section([]key{
-				// The other names are those of nats-server's own tls section.
-				{"Key", "Key_File", path(&c.NATS.TLS.Key)},
-				{"Cert", "Cert_File", path(&c.NATS.TLS.Cert)},
-				{"Root", "CA_File", path(&c.NATS.TLS.Root)},
-				// The original's dump has a TLS object of three members, so this key is shown in
-				// the section NATS.
-				{"Handshake_First", "", dumpedAbove(boolean(&c.NATS.TLS.HandshakeFirst))},
-			})},
+			// The original's dump has a TLS object of three members, so Handshake_First is shown in
+			// the section NATS.
+			{"TLS", "", section(tlsKeys(&c.NATS.TLS.Key, &c.NATS.TLS.Cert, &c.NATS.TLS.Root,
+				key{"Handshake_First", "", dumpedAbove(boolean(&c.NATS.TLS.HandshakeFirst))}))},
 			// It is the path of a creds file. The file is read with each connection, and not here.
 			{"UserCredentials", "", path(&c.NATS.Credentials)},
 		})},
@@ -78,14 +73,10 @@ func keys(c *Config) []key {
 			// the later one in the file wins, see warnListen.
 			{"Host", "", set(&c.HTTP.Host, parseText, isHost)},
 			{"Port", "", set(&c.HTTP.Port, parseInt, isPort)},
-			{"TLS", "", section([]key{
-				{"Key", "Key_File", path(&c.HTTP.TLS.Key)},
-				{"Cert", "Cert_File", path(&c.HTTP.TLS.Cert)},
-				{"Root", "CA_File", path(&c.HTTP.TLS.Root)},
-				// The value is true, false or "require". Root must be set with the first and the
-				// last.
-				{"Verify", "", set(&c.HTTP.TLS.Verify, parseVerify)},
-			})},
+			// The value of Verify is true, false or "require". Root must be set with the first and
+			// the last.
+			{"TLS", "", section(tlsKeys(&c.HTTP.TLS.Key, &c.HTTP.TLS.Cert, &c.HTTP.TLS.Root,
+				key{"Verify", "", set(&c.HTTP.TLS.Verify, parseVerify)}))},
 			// Both times are more than 0, since a client without a limit would keep its connection
 			// for ever.
 			{"ReadTimeout", "", timeout(&c.HTTP.ReadTimeout)},
@@ -119,12 +110,9 @@ func keys(c *Config) []key {
 			{"KV", "", shownIf(func() bool { return len(c.Store.KV.Servers) > 0 }, section([]key{
 				{"Servers", "", set(&c.Store.KV.Servers, parseURLs)},
 				{"UserCredentials", "", path(&c.Store.KV.Credentials)},
-				{"TLS", "", section([]key{
-					{"Key", "Key_File", path(&c.Store.KV.TLS.Key)},
-					{"Cert", "Cert_File", path(&c.Store.KV.TLS.Cert)},
-					{"Root", "CA_File", path(&c.Store.KV.TLS.Root)},
-					{"Handshake_First", "", boolean(&c.Store.KV.TLS.HandshakeFirst)},
-				})},
+				{"TLS", "", section(tlsKeys(
+					&c.Store.KV.TLS.Key, &c.Store.KV.TLS.Cert, &c.Store.KV.TLS.Root,
+					key{"Handshake_First", "", boolean(&c.Store.KV.TLS.HandshakeFirst)}))},
 				{"Bucket", "", set(&c.Store.KV.Bucket, parseText, isBucket)},
 				// The limits are those of JetStream: a stream has at most 5 replicas, and a bucket
 				// at most 64 versions of a key.
@@ -170,6 +158,17 @@ func keys(c *Config) []key {
 	}
 }
 
+// tlsKeys returns the keys of a section TLS: those of the files, and one more. The other names of
+// the files are those of nats-server's own tls sections.
+func tlsKeys(keyFile, cert, root *string, more key) []key {
+	return []key{
+		{"Key", "Key_File", path(keyFile)},
+		{"Cert", "Cert_File", path(cert)},
+		{"Root", "CA_File", path(root)},
+		more,
+	}
+}
+
 // names returns the name and the aliases.
 func (k *key) names() []string { return append([]string{k.name}, strings.Fields(k.aliases)...) }
 
@@ -184,4 +183,14 @@ func find(keys []key, name string) *key {
 		}
 	}
 	return nil
+}
+
+// findPath returns the key at a path, such as "nats.servers". It returns nil if there is none.
+func findPath(keys []key, path string) *key {
+	section, rest, isInside := strings.Cut(path, ".")
+	k := find(keys, section)
+	if k == nil || !isInside {
+		return k
+	}
+	return findPath(k.keys, rest)
 }

@@ -18,11 +18,10 @@ import (
 	"nats-account-server/internal/natsconf"
 )
 
-// value is what natsconf has read: a string, bool, int64, float64, time.Time, *natsconf.Map or
-// []natsconf.Value. name is the key as its row has it, which the original's error messages show.
-// The zero value comes with each error.
 // The functions in this file parse the value of a key. Their errors have the original's text where
-// the original has one.
+// the original has one. name is the key as its row has it, which these texts show. value is what
+// natsconf has read: a string, bool, int64, float64, time.Time, *natsconf.Map or []natsconf.Value.
+// The zero value comes with each error.
 
 // parseBool parses a boolean, or a text for one. The original takes every text but "true" for
 // false; here a text that is not for a boolean is a mistake. A number is none.
