@@ -22,10 +22,11 @@ import (
 type command struct {
 	// name is the first argument, as in "verify".
 	name string
-	// args is what follows the flags in the line of usage, as in "SOURCE TARGET"; "" for nothing.
-	args string // what follows the flags in the usage: "DIR"
+	// args is what follows the flags in the line of usage, as in "SOURCE TARGET"; "" for nothing. A
+	// command with set has some.
+	args string
 	// does says in a few words what the command does, for the list of commands. It is no sentence.
-	does string // in a few words
+	does string
 	// help is the text of -h: paragraphs, an example and the exit codes, in lines of at most 78
 	// characters, which a terminal shows unwrapped. The manual page has it as it is.
 	help string
@@ -92,7 +93,7 @@ func (c command) run(args []string) int {
 		c.printHelp(os.Stdout)
 		return 0
 	case err == nil && (len(operands) < c.operands[0] || len(operands) > c.operands[1]):
-		err = fmt.Errorf("it has %s", wants(c.args))
+		err = fmt.Errorf("it has the arguments %s", c.args)
 	}
 	if err != nil {
 		report(fmt.Sprintf("%s: %s, see: nats-account-server %s -h", c.name, err, c.name))
@@ -101,14 +102,6 @@ func (c command) run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return begin(ctx, operands)
-}
-
-// wants returns the words for what a command takes.
-func wants(args string) string {
-	if args == "" {
-		return "no arguments"
-	}
-	return "the arguments " + args
 }
 
 // parse parses flags wherever they stand. What follows "--" is no flag. The result is never longer

@@ -42,6 +42,9 @@ const (
 // startTimeout is how long the program may take until it serves. The original gives it as long.
 const startTimeout = 10 * time.Second
 
+// unknownRequest has the form of the log's lines, but no time: it goes into the event log.
+const unknownRequest = "[DBG] the service manager sent a request that this service does not know"
+
 // manager is the side of the service manager. R is its type of a request; the package that has the
 // type is there on Windows only.
 type manager[R any] struct {
@@ -52,7 +55,7 @@ type manager[R any] struct {
 }
 
 // run runs the program and returns its exit code, or 1 if it does not serve within startTimeout. It
-// is called once. It returns only when the program has ended.
+// returns only when the program has ended.
 func (m *manager[R]) run(program Program) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -90,9 +93,7 @@ func (m *manager[R]) run(program Program) int {
 				m.report(now)
 				cancel()
 			default:
-				// The line has the form of the log's, but no time: it goes into the event log.
-				fmt.Fprintln(m.out, "[DBG] the service manager sent a request "+
-					"that this service does not know")
+				fmt.Fprintln(m.out, unknownRequest)
 			}
 		}
 	}
