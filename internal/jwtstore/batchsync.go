@@ -1,9 +1,9 @@
 package jwtstore
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
-	"sync"
 )
 
 const (
@@ -65,38 +65,43 @@ func (b batchSync) writeTemps(steps []flushStep) {
 // directories makes durable what has changed in the directories of the steps that have not failed.
 // A step fails if one of its directories can't be synced by itself. The error is about all of them.
 func (b batchSync) directories(steps []flushStep) error {
-	syncs := map[string]func() error{} // by directory; nil: it is synced with the file system
+	faults := map[string]error{} // by directory
+	var single []string          // the directories that are synced by themselves
 	for i := range steps {
 		for _, dir := range steps[i].dirs() {
-			if _, known := syncs[dir]; !known {
-				syncs[dir] = b.syncOf(dir)
+			if _, known := faults[dir]; !known {
+				faults[dir] = nil
+				if !b.covers(dir) {
+					single = append(single, dir)
+				}
 			}
 		}
 	}
-	if b.whole && len(syncs) > 0 {
+	if b.whole && len(faults) > 0 {
 		if err := syncFileSystem(b.dir); err != nil {
 			return err
 		}
 	}
-	parallel(len(steps), func(i int) {
-		s := &steps[i]
-		for _, dir := range s.dirs() {
-			if do := syncs[dir]; do != nil && s.err == nil {
-				s.err = do()
-			}
+	errs := make([]error, len(single))
+	parallel(len(single), func(i int) { errs[i] = syncDir(single[i]) })
+	for i, dir := range single {
+		faults[dir] = errs[i]
+	}
+	for i := range steps {
+		for _, dir := range steps[i].dirs() {
+			steps[i].err = cmp.Or(steps[i].err, faults[dir])
 		}
-	})
+	}
 	return nil
 }
 
-// syncOf returns what syncs a directory once; nil if that is synced with its file system.
-func (b batchSync) syncOf(dir string) func() error {
-	if b.whole {
-		if state, err := statFile(dir); err == nil && state.device == b.device {
-			return nil
-		}
+// covers reports whether the sync of the whole file system is one of this directory.
+func (b batchSync) covers(dir string) bool {
+	if !b.whole {
+		return false
 	}
-	return sync.OnceValue(func() error { return syncDir(dir) })
+	state, err := statFile(dir)
+	return err == nil && state.device == b.device
 }
 
 // dirs returns the directories that a step has changed.

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -212,7 +211,7 @@ func (d *Dir) repair(warn func(format string, args ...any)) {
 	}
 	// The records of these changes may go only when the index on the disk knows the newer files. If
 	// it can't be saved no mark is written now, and a start after a crash compares them again.
-	if len(superseded) > 0 && d.index.saver.save() == nil {
+	if len(superseded) > 0 && d.index.save() == nil {
 		d.journal.recordFlushed(superseded)
 	}
 }
@@ -311,11 +310,9 @@ func (c changes) Tombstone(key string) ([]byte, error) {
 func (d *Dir) Kept() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, l := range [...]layout{d.directory.other, d.directory.preferred} {
-			for dir, e := range d.directory.entries(l) {
-				path, isTombstone := strings.CutSuffix(dir+e.Name(), deletedSuffix)
-				key, ok := l.name(path)
-				isKept := ok && isTombstone != trust.IsActivationHash(key)
-				if isKept && d.directory.isFile(d.directory.root+dir, e) && !yield(key) {
+			for f := range d.directory.files(l) {
+				isKept := f.isTombstone != trust.IsActivationHash(f.key)
+				if isKept && d.directory.isFile(f) && !yield(f.key) {
 					return
 				}
 			}

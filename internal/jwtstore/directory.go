@@ -3,10 +3,12 @@ package jwtstore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -252,35 +254,81 @@ func (d *directory) canRemove(key string) error {
 	return nil
 }
 
-// entries yields what is in the directories of a layout, with the directory below the root: "", or
-// a path that ends in a separator. What can't be read is left out.
-func (d *directory) entries(l layout) iter.Seq2[string, fs.DirEntry] {
-	return func(yield func(string, fs.DirEntry) bool) {
-		dirs := []string{""}
+// storedFile is a file of the store: by its name a JWT or a tombstone, and perhaps a directory or
+// the like.
+type storedFile struct {
+	key         string
+	isTombstone bool
+	dir         string // in which it is; ends in a separator
+	entry       fs.DirEntry
+}
+
+// path returns where the file is.
+func (f storedFile) path() string { return f.dir + f.entry.Name() }
+
+// files yields the files of a layout, in any order. What can't be read is left out.
+func (d *directory) files(l layout) iter.Seq[storedFile] {
+	return func(yield func(storedFile) bool) {
+		dirs := []string{""} // below the root
 		if l.sharded {
 			dirs = []string{tokenShard + string(filepath.Separator)}
-			_ = d.eachEntry(d.root, func(e fs.DirEntry) bool {
-				if isShard(e.Name()) {
+			for e, err := range d.list(d.root) {
+				if err == nil && isShard(e.Name()) {
 					dirs = append(dirs, e.Name()+string(filepath.Separator))
 				}
-				return true
-			})
+			}
 		}
-		for more := true; more && len(dirs) > 0; dirs = dirs[1:] {
-			_ = d.eachEntry(d.root+dirs[0], func(e fs.DirEntry) bool {
-				more = yield(dirs[0], e)
-				return more
-			})
+		for _, dir := range dirs {
+			for e, err := range d.list(d.root + dir) {
+				if err != nil {
+					break
+				}
+				name, isTombstone := strings.CutSuffix(e.Name(), deletedSuffix)
+				key, ok := l.name(dir + name)
+				if ok && !yield(storedFile{key, isTombstone, d.root + dir, e}) {
+					return
+				}
+			}
 		}
 	}
 }
 
-// isFile reports whether e is a file, or a symbolic link to one.
-func (d *directory) isFile(dir string, e fs.DirEntry) bool {
-	if e.Type()&fs.ModeSymlink == 0 {
-		return e.Type().IsRegular()
+// list yields the entries of a directory, in the order of the file system. It reads some at a time.
+// An error is the last.
+func (d *directory) list(dir string) iter.Seq2[fs.DirEntry, error] {
+	return func(yield func(fs.DirEntry, error) bool) {
+		f, err := os.Open(dir)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer f.Close()
+		for {
+			giveBack := d.lists.take()
+			entries, err := f.ReadDir(scanSize)
+			giveBack()
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			switch {
+			case errors.Is(err, io.EOF):
+				return
+			case err != nil:
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// isFile reports whether that is a file, or a symbolic link to one.
+func (d *directory) isFile(f storedFile) bool {
+	if f.entry.Type()&fs.ModeSymlink == 0 {
+		return f.entry.Type().IsRegular()
 	}
 	defer d.readers.stats.take()()
-	state, err := statFile(dir + e.Name())
+	state, err := statFile(f.path())
 	return err == nil && state.regular
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -24,6 +23,8 @@ type double struct {
 	key       string
 	preferred string // path of the file in the preferred layout
 	other     string
+	// otherCounts says that the file in the other layout is the newer one.
+	otherCounts bool
 }
 
 // doubles are those that are not settled. The methods may be called from any goroutine. There are
@@ -31,10 +32,8 @@ type double struct {
 type doubles struct {
 	mu  sync.RWMutex      // guards what follows
 	all map[string]double // by preferred
-	// otherNewer has those whose newer file is in the other layout, by preferred.
-	otherNewer map[string]bool
 
-	any atomic.Bool // otherNewer has been used; readers look here first
+	any atomic.Bool // it is known of one which file counts; readers look here first
 }
 
 // isOtherNewer reports whether the file in the other layout counts.
@@ -44,7 +43,7 @@ func (d *doubles) isOtherNewer(preferred string) bool {
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	return d.otherNewer[preferred]
+	return d.all[preferred].otherCounts
 }
 
 // add records a double.
@@ -52,17 +51,19 @@ func (d *doubles) add(x double) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.all == nil {
-		d.all, d.otherNewer = map[string]double{}, map[string]bool{}
+		d.all = map[string]double{}
 	}
-	d.all[x.preferred] = x
+	if _, is := d.all[x.preferred]; !is {
+		d.all[x.preferred] = x
+	}
 }
 
 // prefer records which of the two files counts.
-func (d *doubles) prefer(x double, other bool) {
+func (d *doubles) prefer(x double) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, is := d.all[x.preferred]; is {
-		d.otherNewer[x.preferred] = other
+		d.all[x.preferred] = x
 		d.any.Store(true)
 	}
 }
@@ -72,7 +73,6 @@ func (d *doubles) forget(preferred string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.all, preferred)
-	delete(d.otherNewer, preferred)
 }
 
 // list returns those that are not settled.
@@ -87,8 +87,8 @@ const tokenShard = "=="
 
 // findDoubles looks for doubles. It reads names only. It is called before the store is used.
 func (d *directory) findDoubles() {
-	for dir, e := range d.entries(d.other) {
-		if x, is := d.doubleOf(dir, e); is {
+	for f := range d.files(d.other) {
+		if x, is := d.doubleOf(f); is {
 			d.doubles.add(x)
 		}
 	}
@@ -96,15 +96,13 @@ func (d *directory) findDoubles() {
 
 // doubleOf reports whether the account of a file in the other layout has one in the preferred
 // layout as well. A link to a file is not an older file: it may lead to the other one.
-func (d *directory) doubleOf(dir string, e fs.DirEntry) (x double, is bool) {
-	path, isTombstone := strings.CutSuffix(dir+e.Name(), deletedSuffix)
-	key, ok := d.other.name(path)
-	if !ok || !e.Type().IsRegular() {
-		return double{}, false
+func (d *directory) doubleOf(f storedFile) (x double, is bool) {
+	x = double{key: f.key, preferred: d.preferred.path(d.root, f.key), other: f.path()}
+	if f.isTombstone {
+		x.preferred = d.preferred.tombstone(d.root, f.key)
 	}
-	x = double{key: key, preferred: d.preferred.path(d.root, key), other: d.root + dir + e.Name()}
-	if isTombstone {
-		x.preferred = d.preferred.tombstone(d.root, key)
+	if !f.entry.Type().IsRegular() {
+		return double{}, false
 	}
 	info, err := os.Lstat(x.preferred)
 	return x, err == nil && info.Mode().IsRegular()
@@ -149,9 +147,9 @@ func (d *directory) settle(x double, mayWrite error) error {
 	case errors.Is(err, errIrregular): // that is no file of the account
 		err = nil
 	case err == nil:
-		isOther := d.isNewer(x.key, inOther, inPreferred)
-		d.doubles.prefer(x, isOther)
-		if err = mayWrite; err == nil && isOther {
+		x.otherCounts = d.isNewer(x.key, inOther, inPreferred)
+		d.doubles.prefer(x)
+		if err = mayWrite; err == nil && x.otherCounts {
 			err = moveDurable(x.other, x.preferred)
 		} else if err == nil {
 			err = removeOlder(x.other, x.preferred)

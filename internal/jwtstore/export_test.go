@@ -193,11 +193,11 @@ func OpenIndex(dir string, warn func(format string, args ...any)) (*Index, error
 }
 
 // Save writes what the file lacks.
-func (x *Index) Save() error { return x.saver.save() }
+func (x *Index) Save() error { return x.save() }
 
 // Batch looks for what the file lacks, and writes nothing.
 func (x *Index) Batch() (entries int, err error) {
-	b, err := x.saver.batch()
+	b, err := x.batch()
 	return len(b.entries), err
 }
 
@@ -238,10 +238,10 @@ func (x *Index) SetDirectories(known map[string]Stamp) { x.setDirectories(known)
 
 // SaveSome writes one batch.
 func (x *Index) SaveSome() error {
-	b, err := x.saver.batch()
+	b, err := x.batch()
 	if err == nil {
 		err = b.file.put(b.values(), b.state.append(nil))
-		x.saver.recordSaved(b, err)
+		x.recordSaved(b, err)
 	}
 	return err
 }

@@ -89,7 +89,7 @@ func (f *flusher) finish(dir *os.File, steps []flushStep) (fault error) {
 	if len(done) == 0 {
 		return fault
 	}
-	if err := f.index.saver.save(); err != nil {
+	if err := f.index.save(); err != nil {
 		return cmp.Or(fault, fmt.Errorf("%s: %w", f.index.path, err))
 	}
 	f.journal.recordFlushed(done)

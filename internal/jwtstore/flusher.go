@@ -178,7 +178,7 @@ func (f *flusher) flush(isBusy func() bool) (fault, unsaved error) {
 				break
 			}
 		}
-		unsaved = f.index.saver.save()
+		unsaved = f.index.save()
 		f.warnOf(fault)
 	}
 	f.fault.Store(&fault)

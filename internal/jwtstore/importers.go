@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"nats-account-server/internal/trust"
 )
@@ -29,15 +28,17 @@ func (x *Index) Importers(key string) iter.Seq[Importer] {
 		if !looksLikeKey(key) {
 			return
 		}
-		x.filters.fill()
+		x.filterSources()
 		raw := appendKeys(nil, key)
 		want := func(value []byte) bool { return bytes.Contains(value, raw) || mayHaveMore(value) }
-		for _, group := range x.filters.groupsOf(key) {
-			for e := range x.filters.group(group, want) {
-				i := Importer{Key: e.key, Version: e.Version}
-				isSource := slices.Contains(slices.Collect(e.Summary.Sources()), key)
-				i.Unsure = !isSource && e.Summary.hasMore()
-				if (isSource || i.Unsure) && e.Stored() && !yield(i) {
+		for _, group := range x.groupsOf(key) {
+			for importer, v := range x.each(lastBefore(group), filter{value: want}) {
+				if groupOf(importer) > group {
+					break
+				}
+				isSource := slices.Contains(slices.Collect(v.Summary.Sources()), key)
+				isUnsure := !isSource && v.Summary.hasMore()
+				if (isSource || isUnsure) && v.Stored() && !yield(Importer{importer, v, isUnsure}) {
 					return
 				}
 			}
@@ -88,15 +89,16 @@ func (f *sourceFilters) add(key string, s Summary) {
 		filter = new([filterBits / 64]uint64)
 		f.byGroup[strings.Clone(groupOf(key))] = filter
 	}
-	for source := range s.Sources() {
+	mark := func(source string) {
 		for bit := range f.bits(source) {
 			filter[bit/64] |= 1 << (bit % 64)
 		}
 	}
+	for source := range s.Sources() {
+		mark(source)
+	}
 	if s.hasMore() {
-		for bit := range f.bits(anySource) {
-			filter[bit/64] |= 1 << (bit % 64)
-		}
+		mark(anySource)
 	}
 }
 
@@ -124,60 +126,36 @@ func (f *sourceFilters) mayHave(group, source string) bool {
 	return true
 }
 
-// importerFilters finds the accounts that may import from another one.
-type importerFilters struct {
-	*indexEntries
-	filtering sync.Mutex // held while sources is made
-}
-
-// group yields the entries of one group. Those of the file are left out whose values are not
-// wanted.
-func (f *importerFilters) group(group string, want func(value []byte) bool) iter.Seq[keyedEntry] {
-	return func(yield func(keyedEntry) bool) {
-		for after, more := lastBefore(group), true; more && groupOf(after) <= group; {
-			var entries []keyedEntry
-			f.mu.Lock()
-			entries, after, more = f.nextLocked(after, filter{value: want})
-			f.mu.Unlock()
-			for _, e := range entries {
-				if groupOf(e.key) > group || groupOf(e.key) == group && !yield(e) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // groupsOf returns the groups that may have an account which imports from source, in order. Without
 // sources there is none.
-func (f *importerFilters) groupsOf(source string) (groups []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, group := range slices.Sorted(maps.Keys(f.sources.byGroup)) {
-		if f.sources.mayHave(group, source) || f.sources.mayHave(group, anySource) {
+func (x *Index) groupsOf(source string) (groups []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, group := range slices.Sorted(maps.Keys(x.sources.byGroup)) {
+		if x.sources.mayHave(group, source) || x.sources.mayHave(group, anySource) {
 			groups = append(groups, group)
 		}
 	}
 	return groups
 }
 
-// fill makes the filters, if they are not there. From then on each change of an entry is added
-// to them.
-func (f *importerFilters) fill() {
-	f.filtering.Lock()
-	defer f.filtering.Unlock()
-	f.mu.Lock()
-	isThere := f.sources != nil
+// filterSources makes the filters, if they are not there. From then on each change of an entry is
+// added to them.
+func (x *Index) filterSources() {
+	x.filtering.Lock()
+	defer x.filtering.Unlock()
+	x.mu.Lock()
+	isThere := x.sources != nil
 	if !isThere {
-		f.sources = &sourceFilters{maphash.MakeSeed(), make(map[string]*[filterBits / 64]uint64)}
+		x.sources = &sourceFilters{maphash.MakeSeed(), make(map[string]*[filterBits / 64]uint64)}
 	}
-	f.mu.Unlock()
+	x.mu.Unlock()
 	if isThere {
 		return
 	}
-	f.eachPart(func(part []keyedEntry) {
+	x.eachPart(func(part []keyedEntry) {
 		for _, e := range part {
-			f.sources.add(e.key, e.Summary)
+			x.sources.add(e.key, e.Summary)
 		}
 	})
 }

@@ -3,7 +3,7 @@ package jwtstore
 import (
 	"iter"
 	"strings"
-	"time"
+	"sync"
 
 	"nats-account-server/internal/pause"
 	"nats-account-server/internal/trust"
@@ -31,17 +31,13 @@ type Index struct {
 	indexEntries
 	wake chan struct{} // is signalled when there is something to save; nil without a file
 
-	saver   indexSaver
-	digests digester
-	filters importerFilters
+	counting  sync.Mutex // held by Digest
+	filtering sync.Mutex // held while sources is made
 }
 
 // newIndex returns an empty index without a file.
 func newIndex() *Index {
-	x := &Index{indexEntries: indexEntries{recent: make(map[string]indexEntry)}}
-	e := &x.indexEntries
-	x.saver.indexEntries, x.digests.indexEntries, x.filters.indexEntries = e, e, e
-	return x
+	return &Index{indexEntries: indexEntries{recent: make(map[string]indexEntry)}}
 }
 
 // Get returns what is known of an account; the zero Version if that is nothing.
@@ -65,9 +61,9 @@ func (x *Index) floor(key string) (now Floor, earlier hashes) {
 func (x *Index) Swap(key string, old, new Version) bool {
 	isOld, isFull := x.swap(key, old, new)
 	if isFull {
-		_ = x.saver.save() // the flusher tries again, and says why it can't be saved
+		_ = x.save() // the flusher tries again, and says why it can't be saved
 	} else if isOld {
-		x.wakeSave()
+		pause.Wake(x.wake)
 	}
 	return isOld
 }
@@ -83,13 +79,6 @@ func (x *Index) swap(key string, old, new Version) (isOld, isFull bool) {
 	new.Seq = max(new.Seq, old.Seq)
 	x.setLocked(key, had, indexEntry{Version: new, unflushed: had.unflushed})
 	return true, x.path != "" && len(x.recent) > max(x.saveAt, maxUnsaved)
-}
-
-// wakeSave has the index saved soon.
-func (x *Index) wakeSave() {
-	if x.wake != nil {
-		pause.Wake(x.wake)
-	}
 }
 
 // commit records a change that is durable. It does nothing if a later change of the account is
@@ -117,9 +106,6 @@ func (x *Index) commit(r *record) {
 	x.setLocked(r.key, had, e)
 }
 
-// Digest returns the digest.
-func (x *Index) Digest(now time.Time) Hash { return x.digests.digest(now) }
-
 // forgetSeq makes the next change of an account a later one, whatever its sequence number is.
 func (x *Index) forgetSeq(key string) {
 	x.mu.Lock()
@@ -143,7 +129,7 @@ func (x *Index) List(prefix, after string) iter.Seq2[string, Version] {
 		if after < prefix {
 			after = lastBefore(prefix)
 		}
-		for key, v := range x.each(after) {
+		for key, v := range x.each(after, filter{}) {
 			isShown := v.Stored() && !trust.IsActivationHash(key)
 			if !strings.HasPrefix(key, prefix) || isShown && !yield(key, v) {
 				return
@@ -160,7 +146,7 @@ func lastBefore(prefix string) string {
 
 // Known yields everything that is known, by key: also the activation tokens and what was deleted.
 // It is like All otherwise.
-func (x *Index) Known() iter.Seq2[string, Version] { return x.each("") }
+func (x *Index) Known() iter.Seq2[string, Version] { return x.each("", filter{}) }
 
 // Keyed is a Version with the key of its account.
 type Keyed struct {
@@ -186,13 +172,14 @@ func (x *Index) Next(
 	return some, last, more
 }
 
-// each yields what follows a key, also the activation tokens and what was deleted.
-func (x *Index) each(after string) iter.Seq2[string, Version] {
+// each yields what follows a key, also the activation tokens and what was deleted. Entries of the
+// file whose values are not wanted may be left out.
+func (x *Index) each(after string, want filter) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
 		for more := true; more; {
 			var entries []keyedEntry
 			x.mu.Lock()
-			entries, after, more = x.nextLocked(after, filter{})
+			entries, after, more = x.nextLocked(after, want)
 			x.mu.Unlock()
 			for _, e := range entries {
 				if !yield(e.key, x.latest(e)) {

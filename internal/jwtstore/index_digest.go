@@ -4,67 +4,60 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
-// digester keeps the digest of an index right as accounts expire.
-type digester struct {
-	*indexEntries
-	counting sync.Mutex // held by digest
-}
-
-// digest returns the digest.
-func (d *digester) digest(now time.Time) Hash {
-	d.counting.Lock()
-	defer d.counting.Unlock()
-	digest, ok := d.digestAt(now.Unix())
-	for ; !ok; digest, ok = d.digestAt(now.Unix()) {
-		d.count(now)
+// Digest returns the digest.
+func (x *Index) Digest(now time.Time) Hash {
+	x.counting.Lock()
+	defer x.counting.Unlock()
+	digest, ok := x.digestAt(now.Unix())
+	for ; !ok; digest, ok = x.digestAt(now.Unix()) {
+		x.countDigest(now)
 	}
 	return digest
 }
 
 // digestAt returns the digest after what has expired has left it. ok is false if it is not known
 // what has, or if the clock was set back.
-func (d *digester) digestAt(now int64) (digest Hash, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	rest := d.expiring.rest // what of it has expired is not known
-	if now < d.live.countedAt || rest != 0 && rest <= now {
+func (x *Index) digestAt(now int64) (digest Hash, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	rest := x.expiring.rest // what of it has expired is not known
+	if now < x.live.countedAt || rest != 0 && rest <= now {
 		return Hash{}, false
 	}
-	for gone, ok := d.expiring.take(now); ok; gone, ok = d.expiring.take(now) {
-		d.live.countedAt = max(d.live.countedAt, gone.at)
-		had := d.getLocked(gone.key)
+	for gone, ok := x.expiring.take(now); ok; gone, ok = x.expiring.take(now) {
+		x.live.countedAt = max(x.live.countedAt, gone.at)
+		had := x.getLocked(gone.key)
 		if e := had; e.counted && e.Expires == gone.at {
 			e.counted = false
-			d.putLocked(gone.key, had, e)
+			x.putLocked(gone.key, had, e)
 		}
 	}
-	return d.live.digest, true
+	return x.live.digest, true
 }
 
-// count makes the digest that of this moment. It looks at all entries, at some at a time: others
-// may change entries meanwhile. d.counting must be held.
-func (d *digester) count(now time.Time) {
-	d.mu.Lock()
-	d.counted = &expiries{}
-	d.mu.Unlock()
-	d.eachPart(func(part []keyedEntry) {
+// countDigest makes the digest that of this moment. It looks at all entries, at some at a time: others
+// may change entries meanwhile. x.counting must be held.
+func (x *Index) countDigest(now time.Time) {
+	x.mu.Lock()
+	x.counted = &expiries{}
+	x.mu.Unlock()
+	x.eachPart(func(part []keyedEntry) {
 		for _, e := range part {
 			counts := e.indexEntry
 			if counts.counted = e.counts(now); counts.counted != e.counted {
-				d.putLocked(e.key, e.indexEntry, counts)
+				x.putLocked(e.key, e.indexEntry, counts)
 			} else {
-				d.expectLocked(e.key, counts)
+				x.expectLocked(e.key, counts)
 			}
 		}
 	})
-	d.mu.Lock()
-	d.expiring, d.counted = *d.counted, nil
-	d.live.countedAt = now.Unix()
-	d.mu.Unlock()
+	x.mu.Lock()
+	x.expiring, x.counted = *x.counted, nil
+	x.live.countedAt = now.Unix()
+	x.mu.Unlock()
 }
 
 // maxExpiries bounds what is in memory of the accounts that expire next.

@@ -3,6 +3,8 @@ package jwtstore
 import (
 	"encoding/binary"
 	"maps"
+
+	"nats-account-server/internal/pause"
 )
 
 // The index file has the stamps of the store's directories as well: those whose files the index
@@ -31,7 +33,7 @@ func (x *Index) setDirectories(known map[string]Stamp) {
 	defer x.mu.Unlock()
 	if !maps.Equal(known, x.dirs) {
 		x.dirs, x.dirsChanged = known, true
-		x.wakeSave()
+		pause.Wake(x.wake)
 	}
 }
 

@@ -18,6 +18,8 @@ type indexEntries struct {
 	path string // of the file; "" if there is none
 	warn func(format string, args ...any)
 
+	saving sync.Mutex // held by save; locked before mu
+
 	mu     sync.Mutex            // guards what follows
 	file   *indexFile            // nil: it could not be opened
 	recent map[string]indexEntry // comes before what file has
@@ -26,8 +28,8 @@ type indexEntries struct {
 	lost   int                   // how often the file was lost
 
 	changes uint64 // how often an entry was replaced
-	// expiring is what leaves the digest next. counted is to take its place when the digester has
-	// looked at all entries; it is nil while the digester does not.
+	// expiring is what leaves the digest next. counted is to take its place when Digest has
+	// looked at all entries; it is nil while Digest does not.
 	expiring expiries
 	counted  *expiries
 	sources  *sourceFilters // nil before Importers needs them

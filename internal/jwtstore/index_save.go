@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"sync"
 )
 
 // indexName is the name of the index file.
@@ -69,7 +68,7 @@ func (x *Index) adopt(path string) error {
 			return err
 		}
 	}
-	if err := x.saver.save(); err != nil {
+	if err := x.save(); err != nil {
 		return err
 	}
 	_ = file.close()
@@ -135,24 +134,18 @@ func (b indexBatch) values() map[string][]byte {
 	return values
 }
 
-// indexSaver writes to the file what it lacks, some entries at a time.
-type indexSaver struct {
-	*indexEntries
-	saving sync.Mutex // held by save
-}
-
 // save writes what the file lacks, and returns when that is durable. What comes meanwhile may be
 // left to the next save. It does nothing if the index has no file, as that of a Memory.
-func (s *indexSaver) save() (err error) {
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	for range s.plannedPuts() {
-		b, failed := s.batch()
+func (x *indexEntries) save() (err error) {
+	x.saving.Lock()
+	defer x.saving.Unlock()
+	for range x.plannedPuts() {
+		b, failed := x.batch()
 		if err = failed; err != nil || len(b.entries) == 0 && b.dirs == nil {
 			break
 		}
 		err = b.file.put(b.values(), b.state.append(nil))
-		s.recordSaved(b, err)
+		x.recordSaved(b, err)
 		if err != nil {
 			break
 		}
@@ -161,43 +154,43 @@ func (s *indexSaver) save() (err error) {
 		}
 	}
 	if err != nil {
-		s.saveLater()
+		x.saveLater()
 	}
 	return err
 }
 
-// plannedPuts returns how many puts save what there is now. s.saveAt becomes what they leave, which
+// plannedPuts returns how many puts save what there is now. x.saveAt becomes what they leave, which
 // can't be saved yet, and some more.
-func (s *indexSaver) plannedPuts() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (x *indexEntries) plannedPuts() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	unflushed := 0
-	for _, e := range s.recent {
+	for _, e := range x.recent {
 		if e.unflushed {
 			unflushed++
 		}
 	}
-	s.saveAt = unflushed + maxUnsaved
-	return (len(s.recent)-unflushed)/scanSize + 1
+	x.saveAt = unflushed + maxUnsaved
+	return (len(x.recent)-unflushed)/scanSize + 1
 }
 
 // saveLater lets as many more versions come before a Swap saves them, since that fails now.
-func (s *indexSaver) saveLater() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.saveAt = len(s.recent) + maxUnsaved
+func (x *indexEntries) saveLater() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.saveAt = len(x.recent) + maxUnsaved
 }
 
 // batch returns some entries that are to be saved. It makes the file if there is none. The
 // directories come with the last entries: the file must know the files in them by then.
-func (s *indexSaver) batch() (b indexBatch, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b.entries = make(map[string]indexEntry, min(scanSize, len(s.recent)))
-	if s.file != nil && !s.file.isThere() {
-		s.moveLocked()
+func (x *indexEntries) batch() (b indexBatch, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b.entries = make(map[string]indexEntry, min(scanSize, len(x.recent)))
+	if x.file != nil && !x.file.isThere() {
+		x.moveLocked()
 	}
-	for key, e := range s.recent {
+	for key, e := range x.recent {
 		if len(b.entries) == scanSize {
 			break
 		}
@@ -205,22 +198,22 @@ func (s *indexSaver) batch() (b indexBatch, err error) {
 			b.entries[key] = e
 		}
 	}
-	if s.dirsChanged && len(b.entries) < scanSize {
-		b.dirs = s.dirs
+	if x.dirsChanged && len(b.entries) < scanSize {
+		b.dirs = x.dirs
 	}
-	if (len(b.entries) > 0 || b.dirs != nil) && s.path != "" && s.file == nil {
-		err = s.makeLocked()
+	if (len(b.entries) > 0 || b.dirs != nil) && x.path != "" && x.file == nil {
+		err = x.makeLocked()
 	}
-	if s.file == nil {
+	if x.file == nil {
 		return indexBatch{}, err
 	}
-	b.file, b.state = s.file, s.saved
+	b.file, b.state = x.file, x.saved
 	b.state.saves++
 	for _, e := range b.entries {
 		b.state.replace(e.saved, e)
 	}
-	b.state.countedAt, b.state.nextExpiry = s.live.countedAt, s.expiring.first()
-	if len(b.entries) < len(s.recent) {
+	b.state.countedAt, b.state.nextExpiry = x.live.countedAt, x.expiring.first()
+	if len(b.entries) < len(x.recent) {
 		// The file may still count what has expired, so all are counted at the start.
 		b.state.nextExpiry = 1
 	}
@@ -229,30 +222,30 @@ func (s *indexSaver) batch() (b indexBatch, err error) {
 
 // recordSaved records what became of a put. A file that is damaged is lost; the next save makes
 // another. Entries that have changed since are saved again.
-func (s *indexSaver) recordSaved(b indexBatch, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (x *indexEntries) recordSaved(b indexBatch, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	switch {
-	case s.file != b.file: // it was lost meanwhile
+	case x.file != b.file: // it was lost meanwhile
 		return
 	case errors.Is(err, errIndexDamaged):
-		s.loseLocked(err)
+		x.loseLocked(err)
 	}
 	if err != nil {
 		return
 	}
-	s.saved = b.state
+	x.saved = b.state
 	if b.dirs != nil {
-		s.dirsChanged = !maps.Equal(b.dirs, s.dirs)
+		x.dirsChanged = !maps.Equal(b.dirs, x.dirs)
 	}
 	for key, e := range b.entries {
-		now := s.recent[key]
+		now := x.recent[key]
 		if now == e {
-			delete(s.recent, key)
+			delete(x.recent, key)
 			continue
 		}
 		now.saved = e.part()
-		s.recent[key] = now
+		x.recent[key] = now
 	}
 }
 

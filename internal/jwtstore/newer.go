@@ -46,12 +46,10 @@ func (f *flusher) newerFile(r *record) (path string) {
 func (f *flusher) supersede(r *record, newer string) {
 	f.warn("%s was put there after a change of the account was accepted, and is newer: "+
 		"it stays and is served, and the change is not written", newer)
-	if r.kind == kindDelete {
-		f.unflushed.keepTombstone(r)
-		return
+	f.unflushed.leave(r)
+	if r.kind == kindPut {
+		f.index.flushed(r, hotStamp())
 	}
-	f.unflushed.recordFlushed([]*record{r})
-	f.index.flushed(r, hotStamp())
 }
 
 // moveToPlace moves the temp file of a step to its place. A tombstone that was put there since, and

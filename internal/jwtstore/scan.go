@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"iter"
 	"maps"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -114,20 +113,21 @@ var noAccounts = Stamp{-3}
 // store has up to 1024 directories.
 //
 // The root is read once, for the names of the shards. The error wraps ErrDirectory.
-func (s *scan) statDirs() error {
+func (s *scan) statDirs() (fault error) {
 	known := s.index.directories()
 	s.dirs = map[string]*scannedDir{"": {now: noAccounts}}
 	for name := range known {
 		s.addDir(name)
 	}
-	err := s.directory.eachEntry(s.directory.root, func(e fs.DirEntry) bool {
-		if isShard(e.Name()) {
+	for e, err := range s.directory.list(s.directory.root) {
+		if err != nil {
+			fault = fmt.Errorf("%w: %w", ErrDirectory, err)
+		} else if isShard(e.Name()) {
 			s.addDir(e.Name())
 		} else if key, ok := (layout{}).name(e.Name()); ok && !trust.IsActivationHash(key) {
 			s.dirs[""].now = Stamp{}
 		}
-		return true
-	})
+	}
 	names := slices.Collect(maps.Keys(s.dirs))
 	// Each goroutine writes the fields of its own directory, and the map is only read.
 	parallel(len(names), func(i int) {
@@ -138,10 +138,7 @@ func (s *scan) statDirs() error {
 		// A zero stamp is one that could not be taken, or that may not tell the next change.
 		x.changed = s.Every || x.now == Stamp{} || x.now != known[name]
 	})
-	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrDirectory, err)
-	}
-	return err
+	return fault
 }
 
 // addDir adds a directory that is to be scanned.
@@ -275,67 +272,54 @@ func (s *scan) list(ctx context.Context) {
 func (s *scan) listDir(ctx context.Context, name string, x *scannedDir) error {
 	if x.seen > 0 {
 		files := 0
-		err := s.directory.eachFile(name, func(string) bool { files++; return true })
-		if err != nil || files == x.seen {
-			return err
+		for _, err := range s.directory.accounts(name) {
+			if err != nil {
+				return err
+			}
+			files++
+		}
+		if files == x.seen {
+			return nil
 		}
 	}
-	return s.directory.eachFile(name, func(key string) bool {
+	for key, err := range s.directory.accounts(name) {
+		if err != nil {
+			return err
+		}
 		if !s.index.Get(key).Stored() {
 			s.look(x, key)
 		}
-		return s.pauseIfDue(ctx)
-	})
+		if !s.pauseIfDue(ctx) {
+			break
+		}
+	}
+	return nil
 }
 
-// eachFile calls do with each account that has a file in a directory, until it returns false. It
-// reads some names at a time. name is "" for the root. What is in a shard where it does not belong
-// is no file of an account.
-func (d *directory) eachFile(name string, do func(key string) bool) error {
+// accounts yields the accounts that have a file in a directory. name is "" for the root. What is in
+// a shard where it does not belong is no file of an account. An error is the last.
+func (d *directory) accounts(name string) iter.Seq2[string, error] {
 	dir, l := d.root, layout{}
 	if name != "" {
 		dir, l = d.root+name+string(filepath.Separator), layout{sharded: true}
 	}
-	err := d.eachEntry(dir, func(e fs.DirEntry) bool {
-		key, ok := l.name(filepath.Join(name, e.Name()))
-		isAccount := ok && !trust.IsActivationHash(key) && d.isFile(dir, e)
-		return !isAccount || do(key)
-	})
-	if name != "" && errors.Is(err, fs.ErrNotExist) {
-		return nil // its last file has gone
-	}
-	return err
-}
-
-// eachEntry calls do with each entry of a directory, until it returns false. The order is that of
-// the file system.
-func (d *directory) eachEntry(dir string, do func(fs.DirEntry) bool) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for {
-		entries, err := d.nextEntries(f)
-		if err != nil || len(entries) == 0 {
-			return err
-		}
-		for _, e := range entries {
-			if !do(e) {
-				return nil
+	return func(yield func(string, error) bool) {
+		for e, err := range d.list(dir) {
+			if name != "" && errors.Is(err, fs.ErrNotExist) {
+				return // its last file has gone
+			}
+			if err != nil {
+				yield("", err)
+				return
+			}
+			key, ok := l.name(filepath.Join(name, e.Name()))
+			isAccount := ok && !trust.IsActivationHash(key) &&
+				d.isFile(storedFile{key: key, dir: dir, entry: e})
+			if isAccount && !yield(key, nil) {
+				return
 			}
 		}
 	}
-}
-
-// nextEntries reads some entries of an open directory; none at the end.
-func (d *directory) nextEntries(f *os.File) ([]fs.DirEntry, error) {
-	defer d.lists.take()()
-	entries, err := f.ReadDir(scanSize)
-	if errors.Is(err, io.EOF) {
-		return nil, nil
-	}
-	return entries, err
 }
 
 // look has an account looked at, which has its file in this directory; nil: in none. While many are
@@ -354,7 +338,7 @@ func (s *scan) look(in *scannedDir, key string) {
 
 // record lets the index know the directories of which it knows all files. A directory whose
 // accounts could not all be looked at is looked at again. The index saves the stamps with or after
-// the entries of these files, see indexSaver.batch.
+// the entries of these files, see indexEntries.batch.
 func (s *scan) record() {
 	known := map[string]Stamp{"": {}} // so that it is never empty, see IsFilled
 	for name, x := range s.dirs {

@@ -111,23 +111,18 @@ func (u *unflushed) recordFlushed(changes []*record) {
 	}
 }
 
-// keepTombstone leaves of a Delete only the tombstone, if it is the last change: a JWT was put
-// there since.
-func (u *unflushed) keepTombstone(r *record) {
+// leave leaves only the tombstone of a change which something newer takes the place of: none of a
+// Put.
+func (u *unflushed) leave(r *record) {
+	if r.kind == kindPut {
+		u.recordFlushed([]*record{r})
+		return
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.latest[r.key] == r {
 		delete(u.latest, r.key)
 		u.tombstones[r.key] = r
-	}
-}
-
-// leave leaves of an older change only the tombstone.
-func (u *unflushed) leave(r *record) {
-	if r.kind == kindDelete {
-		u.keepTombstone(r)
-	} else {
-		u.recordFlushed([]*record{r})
 	}
 }
 

@@ -193,10 +193,6 @@ func (w *watch) close() {
 // tellsAll reports whether a directory is on a file system that only this system writes to, and
 // that tells of all changes.
 func tellsAll(path string) bool {
-	switch fileSystem(path) {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC,
-		unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC:
-		return true
-	}
-	return false
+	kind := fileSystem(path)
+	return kind == unix.TMPFS_MAGIC || isOfDisks(kind)
 }
