@@ -146,11 +146,9 @@ func newDir(root string, o Options, lock *dirLock) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Index, outbox and flusher share wake: each of the first two may have something for the third.
-	// Its capacity of 1 is enough, since one flush takes everything.
+	// Index and outbox wake the flusher. One flush takes everything that both have for it.
 	wake := make(chan struct{}, 1)
-	// It fails only for an index that may be whole and can't be opened: a new one would forget the
-	// floors. No later step can fail, so that nothing has to be undone.
+	// No later step can fail, so that nothing has to be undone.
 	index, stateDirs, err := openMovedIndex(dir, o, found.saves, wake)
 	if err != nil {
 		return nil, err
@@ -179,8 +177,7 @@ func newDir(root string, o Options, lock *dirLock) (*Dir, error) {
 	}
 	d.flusher = newFlusher(d, wake, o.Warn)
 	d.writer.store = changes{d}
-	// life ends with Close, and not with the context of OpenDir: that one only bounds the wait for
-	// the lock.
+	// The context of OpenDir only bounds the wait for the lock.
 	d.life, d.end = context.WithCancel(context.Background())
 	d.close = sync.OnceValue(d.shut)
 	return d, nil

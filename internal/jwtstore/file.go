@@ -317,12 +317,3 @@ func isIn(dir *os.File, name string, f *os.File) bool {
 	open, failed := statOpen(f)
 	return err == nil && failed == nil && there == open
 }
-
-// isDir returns nil if a directory is at path, or a symbolic link to one.
-func isDir(path string) error {
-	info, err := os.Stat(path)
-	if err == nil && !info.IsDir() {
-		err = &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
-	}
-	return err
-}

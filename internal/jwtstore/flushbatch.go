@@ -158,8 +158,10 @@ func (f *flusher) removeOther(dir *os.File, s *flushStep) error {
 		s.other = shard
 	case !errors.Is(err, fs.ErrNotExist) && notDir(path) == nil:
 		return fmt.Errorf("the older file %s can't be removed: %w", path, err)
-	case !f.cleared[shard] && isDir(shard) == nil:
-		s.other = shard
+	case !f.cleared[shard]:
+		if state, err := statFile(shard); err == nil && state.dir {
+			s.other = shard
+		}
 	}
 	return nil
 }

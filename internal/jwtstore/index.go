@@ -2,6 +2,7 @@ package jwtstore
 
 import (
 	"iter"
+	"maps"
 	"strings"
 	"sync"
 
@@ -219,4 +220,29 @@ func (x *Index) Lost() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.lost
+}
+
+// directories returns the stamps of the directories whose files are known, by name.
+func (x *Index) directories() map[string]Stamp {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return maps.Clone(x.dirs)
+}
+
+// IsFilled reports whether a Scan has seen the whole store, in this process or an earlier one. What
+// the index does not know was put into the store since.
+func (x *Index) IsFilled() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.dirs) > 0
+}
+
+// setDirectories replaces the stamps.
+func (x *Index) setDirectories(known map[string]Stamp) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !maps.Equal(known, x.dirs) {
+		x.dirs, x.dirsChanged = known, true
+		pause.Wake(x.wake)
+	}
 }

@@ -87,3 +87,70 @@ func decodeEntry(b []byte) (e indexEntry, err error) {
 func (d *decoder) issue() (hash Hash, issuedAt int64) {
 	return Hash(d.bytes(len(hash))), d.varint()
 }
+
+// The index file has the stamps of the store's directories as well: those whose files the index
+// knows, see Scan. They are one value, which no account has the key of. All keys of accounts and
+// tokens follow it.
+const directoriesKey = "/"
+
+// encodeDirectories returns the stamps as they are written: of each directory the name, with its
+// length, and four varints.
+func encodeDirectories(known map[string]Stamp) []byte {
+	b := []byte{}
+	for name, stamp := range known {
+		b = appendStamp(appendText(b, name), stamp)
+	}
+	return b
+}
+
+// decodeDirectories is the inverse of encodeDirectories.
+func decodeDirectories(b []byte) (known map[string]Stamp, err error) {
+	known = map[string]Stamp{}
+	d := decoder{rest: b}
+	for len(d.rest) > 0 {
+		name := d.text()
+		known[name] = d.stamp()
+	}
+	if d.bad {
+		return nil, errNoVersion
+	}
+	return known, nil
+}
+
+// appendStamp appends a stamp as four varints.
+func appendStamp(b []byte, s Stamp) []byte {
+	for _, n := range s {
+		b = binary.AppendVarint(b, n)
+	}
+	return b
+}
+
+// stamp takes what appendStamp has written.
+func (d *decoder) stamp() (s Stamp) {
+	for i := range s {
+		s[i] = d.varint()
+	}
+	return s
+}
+
+// append appends the state to b: numbers as varints and the digest.
+func (s indexState) append(b []byte) []byte {
+	b = binary.AppendUvarint(binary.AppendUvarint(b, s.seq), s.saves)
+	b = binary.AppendVarint(binary.AppendVarint(b, s.countedAt), s.nextExpiry)
+	return append(b, s.digest[:]...)
+}
+
+// decodeState is the inverse of append. A file without a state is new.
+func decodeState(b []byte) (s indexState, err error) {
+	if b == nil {
+		return s, nil
+	}
+	d := decoder{rest: b}
+	s.seq, s.saves = d.uvarint(), d.uvarint()
+	s.countedAt, s.nextExpiry = d.varint(), d.varint()
+	s.digest = Hash(d.bytes(len(s.digest)))
+	if d.bad || len(d.rest) > 0 {
+		return indexState{}, errNoVersion
+	}
+	return s, nil
+}

@@ -3,7 +3,6 @@ package jwtstore
 import (
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -197,31 +196,6 @@ func (x *indexEntries) nextLocked(
 	}
 	slices.SortFunc(entries, func(a, b keyedEntry) int { return strings.Compare(a.key, b.key) })
 	return entries, last, more
-}
-
-// open opens the file and reads its state.
-func (x *indexEntries) open(saves uint64) error {
-	file, err := openIndexFile(x.path)
-	if err != nil {
-		return err
-	}
-	note, err := file.note()
-	if err == nil {
-		x.saved, err = decodeState(note)
-	}
-	if err == nil {
-		x.dirs, err = readDirectories(file)
-	}
-	if err == nil && x.saved.saves < saves {
-		err = errOldIndex
-	}
-	if err != nil {
-		_ = file.close()
-		return fmt.Errorf("%w: %w", errIndexDamaged, err)
-	}
-	x.file, x.live = file, x.saved
-	x.expiring.rest = x.saved.nextExpiry
-	return nil
 }
 
 // loseLocked gives up the file and removes it: what it had is forgotten. x.mu must be held, or the

@@ -1,98 +1,9 @@
 package jwtstore
 
 import (
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 )
-
-// indexName is the name of the index file.
-const indexName = "index"
-
-// openIndex opens the index of a store's directory, which is the file dir/index. saves is how often
-// the index was saved according to the journal: one that was saved less often is an older one. An
-// index that is damaged or older is made anew. The error is for one that may be whole, and can't be
-// opened now: without it the floors would be forgotten. The caller closes it.
-func openIndex(
-	dir string, saves uint64, wake chan struct{}, warn func(format string, args ...any),
-) (*Index, error) {
-	x := newIndex()
-	x.path, x.wake, x.warn = filepath.Join(dir, indexName), wake, warn
-	_, err := os.Lstat(x.path)
-	switch {
-	case !errors.Is(err, fs.ErrNotExist):
-		err = x.open(saves)
-	case saves == 0:
-		return x, nil // there never was one
-	}
-	x.saved.saves = max(x.saved.saves, saves)
-	switch {
-	case errors.Is(err, errOldIndex): // its floors have been accepted, whatever came later
-		old := x.path + ".old"
-		if os.Rename(x.path, old) == nil {
-			defer func() { _ = x.adopt(old) }() // one that can't be read is made anew
-		}
-		x.loseLocked(err)
-	case errors.Is(err, errIndexDamaged) || errors.Is(err, fs.ErrNotExist):
-		x.loseLocked(err)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", x.path, err)
-	}
-	return x, nil
-}
-
-// adopt takes the floors of another index file, and removes it: for some time the configuration had
-// another StateDir, or none. It does nothing if the file is not there. With an error some floors
-// may have been taken, which does no harm.
-func (x *Index) adopt(path string) error {
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	file, err := openIndexFile(path)
-	if err != nil {
-		return err
-	}
-	defer file.close()
-	for after, more := directoriesKey, true; more; {
-		keys, values, err := file.scan(after, scanSize, filter{})
-		more = len(keys) == scanSize
-		for i := 0; i < len(keys) && err == nil; i++ {
-			after = keys[i]
-			err = x.adoptFloor(keys[i], values[i])
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := x.save(); err != nil {
-		return err
-	}
-	_ = file.close()
-	return removeFile(path)
-}
-
-// adoptFloor raises the floor of an account by that of an entry of another index.
-func (x *Index) adoptFloor(key string, entry []byte) error {
-	other, err := decodeEntry(entry)
-	if err != nil {
-		return err
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	had := x.getLocked(key)
-	e := had
-	if e.Floor = had.Floor.join(other.Floor); e.Floor != had.Floor {
-		x.setLocked(key, had, e)
-	}
-	return nil
-}
-
-// errOldIndex is why an index is not used that was saved less often than the journal says.
-var errOldIndex = errors.New("it is older than the journal")
 
 // flushed records that a change is in its file, under the stamp of that. Now it may be saved. It
 // does nothing if that was recorded before. Until then the entry may not be saved: after a crash
@@ -264,26 +175,4 @@ func (x *Index) close() {
 		_ = x.file.close()
 		x.file = nil
 	}
-}
-
-// append appends the state to b: numbers as varints and the digest.
-func (s indexState) append(b []byte) []byte {
-	b = binary.AppendUvarint(binary.AppendUvarint(b, s.seq), s.saves)
-	b = binary.AppendVarint(binary.AppendVarint(b, s.countedAt), s.nextExpiry)
-	return append(b, s.digest[:]...)
-}
-
-// decodeState is the inverse of append. A file without a state is new.
-func decodeState(b []byte) (s indexState, err error) {
-	if b == nil {
-		return s, nil
-	}
-	d := decoder{rest: b}
-	s.seq, s.saves = d.uvarint(), d.uvarint()
-	s.countedAt, s.nextExpiry = d.varint(), d.varint()
-	s.digest = Hash(d.bytes(len(s.digest)))
-	if d.bad || len(d.rest) > 0 {
-		return indexState{}, errNoVersion
-	}
-	return s, nil
 }

@@ -36,11 +36,13 @@
 //	dir.go, memory.go   the two stores; what a start does
 //	writer.go           Put, Delete and Touch: compare and commit
 //	journal.go          the commit; record.go, journal_count.go have its format, replay.go reads it
+//	checkpoint.go       when the journal begins anew, and ends
 //	unflushed.go        what is committed, and in no file yet
 //	directory.go        the files; layout.go has their paths, file.go reads and writes one
 //	watch_linux.go      whether a file may have changed since it was read
 //	flusher.go          what is unflushed is written: flushbatch.go, batchsync.go
-//	index.go            of a Version and a Floor, see version.go; index_*.go are its parts
+//	index.go            of a Version and a Floor, see version.go; index_entries.go has what it
+//	                    keeps, index_open.go and index_save.go when that is read and written
 //	importers.go        which accounts import from one, by the index
 //	indexfile.go        how the index is on disk: indextable.go, indexlog.go
 //	outbox.go           outbox_*.go are its parts
@@ -49,7 +51,7 @@
 //
 // What can go wrong with a directory: double.go (an account has two files), newer.go (a newer file
 // was put there before a change was flushed), presence.go (it is gone, or another one is there),
-// lock.go (another process has it), statedir.go (its index was elsewhere before), state.go and
+// lock.go (another process has it), index_open.go (its index was elsewhere before), state.go and
 // check.go (it takes no files).
 //
 // # Concurrency

@@ -24,11 +24,8 @@ func (d *Dir) State() State {
 	if info, err := os.Stat(d.journal.path()); err == nil {
 		s.Journal = info.Size()
 	}
-	switch {
-	case s.Free == math.MaxInt64:
+	if s.Free == math.MaxInt64 {
 		s.Free = -1
-	case s.Free < 0: // it takes no file at all
-		s.Free = 0
 	}
 	return s
 }
@@ -52,8 +49,7 @@ func (d *Dir) Check() error {
 		}
 	}
 	if free := spaceAt(d.directory.root); free < trialBytes {
-		return fmt.Errorf("the disk is full: %d bytes are left at %s",
-			max(free, 0), d.directory.root)
+		return fmt.Errorf("the disk is full: %d bytes are left at %s", free, d.directory.root)
 	}
 	if fault := d.flusher.standingFault(); fault != nil {
 		return fault

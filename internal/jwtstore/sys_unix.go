@@ -94,15 +94,15 @@ func writable(dir string) error {
 	return nil
 }
 
-// spaceAt returns how many bytes the file system of path still takes: -1 if it takes no file at
-// all, a very large number if it does not say.
+// spaceAt returns how many bytes the file system of path still takes: 0 if it takes no file at all,
+// a very large number if it does not say.
 func spaceAt(path string) int64 {
 	var st unix.Statfs_t
 	switch err := unix.Statfs(path, &st); {
 	case err != nil || st.Blocks == 0:
 		return math.MaxInt64
 	case st.Files > 0 && st.Ffree == 0:
-		return -1
+		return 0
 	case os.Geteuid() == 0:
 		return int64(uint64(st.Bfree) * uint64(st.Bsize)) // root may use what is reserved
 	default:
