@@ -137,7 +137,7 @@ type Account struct {
 // NewAccount describes a JWT whose head has been verified. token may have space around it, which is
 // served with it. The caller must not change the bytes afterwards.
 func NewAccount(token []byte, head trust.Head) *Account {
-	hash := sha256.Sum256(bytes.TrimSpace(token))
+	hash := trust.HashOf(token)
 	return Account{Head: head, Key: head.Subject, JWT: token, Hash: hash}.tagged()
 }
 

@@ -3,7 +3,6 @@ package accounts
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,7 +77,7 @@ func (c *catalog) verify(t *Trust, key string, token []byte) (*Account, error) {
 // verified again.
 func (c *catalog) check(t *Trust, key string, token []byte) (*Account, error) {
 	known, trimmed := c.index.Get(key), bytes.TrimSpace(token)
-	if known.Servable && known.Hash == sha256.Sum256(trimmed) {
+	if known.Servable && known.Hash == trust.HashOf(trimmed) {
 		if head, err := trust.Peek(trimmed); err == nil && t.trusts(head.Issuer) {
 			return NewAccount(token, head), nil
 		}

@@ -3,7 +3,6 @@ package accounts
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 
 	"nats-account-server/internal/trust"
 )
@@ -19,7 +18,7 @@ func Wins(a, b []byte) bool {
 	if isTombstone(a) != isTombstone(b) {
 		return isTombstone(a)
 	}
-	hashA, hashB := sha256.Sum256(bytes.TrimSpace(a)), sha256.Sum256(bytes.TrimSpace(b))
+	hashA, hashB := trust.HashOf(a), trust.HashOf(b)
 	return bytes.Compare(hashA[:], hashB[:]) > 0
 }
 

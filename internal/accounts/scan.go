@@ -3,7 +3,6 @@ package accounts
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -301,7 +300,7 @@ func (c *catalog) renewed(
 	t *Trust, key string, token []byte, stamp jwtstore.Stamp, had jwtstore.Version,
 ) jwtstore.Version {
 	isSame := had.Stored() &&
-		(had.Stamp == stamp || had.Hash == sha256.Sum256(bytes.TrimSpace(token)))
+		(had.Stamp == stamp || had.Hash == trust.HashOf(token))
 	if isSame && (had.Mark == t.mark || had.Servable && t.trusts(had.Summary.Issuer)) {
 		if had.Mark, had.Stamp = t.mark, stamp; lacksSummary(had) {
 			head, _ := trust.Peek(bytes.TrimSpace(token)) // it was verified before

@@ -1,9 +1,7 @@
 package bucket
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -174,7 +172,7 @@ func (r *revision) isOverride() bool { return r.header.Get(headerOverride) == "t
 // what the header says. A value that was put there by hand has no such header.
 func (r *revision) hash() (hash [32]byte, ok bool) {
 	if r.value != nil {
-		return hashOf(r.value), true
+		return trust.HashOf(r.value), true
 	}
 	b, err := hex.DecodeString(r.header.Get(headerHash))
 	if err != nil || len(b) != len(hash) {
@@ -182,9 +180,6 @@ func (r *revision) hash() (hash [32]byte, ok bool) {
 	}
 	return [32]byte(b), true
 }
-
-// hashOf is the hash of a value, as the index has it. Space around a JWT does not count.
-func hashOf(value []byte) [32]byte { return sha256.Sum256(bytes.TrimSpace(value)) }
 
 // subject returns the subject of a key. Examples are $KV.B.a.ACXX… and $KV.B.t.<SHA-256 of the
 // token>. The key must be one of these two kinds.
@@ -380,7 +375,7 @@ const (
 // line break in it begins no other header. By what was replaced, a server that reads only the last
 // revision knows what must not come back.
 func (s *stream) header(m message) nats.Header {
-	hash := hashOf(m.value)
+	hash := trust.HashOf(m.value)
 	h := nats.Header{}
 	h.Set(headerKind, m.kind)
 	h.Set(headerDoor, m.door)

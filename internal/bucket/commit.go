@@ -15,6 +15,7 @@ import (
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/logging"
 	"nats-account-server/internal/pause"
+	"nats-account-server/internal/trust"
 )
 
 // allowPut and allowDelete are what a Put and a Delete ask. Each is called under the directory's
@@ -53,7 +54,7 @@ func (c *committer) put(
 ) (seq uint64, err error) {
 	// The bucket is not asked. For a push over HTTP it always is: that client is told what the
 	// bucket has.
-	if kind != accounts.KindHTTP && c.dir.Index().Get(key).Hash == hashOf(jwt) {
+	if kind != accounts.KindHTTP && c.dir.Index().Get(key).Hash == trust.HashOf(jwt) {
 		// Other servers pass on what is stored here, again and again.
 		seq, err = c.dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
 			v, err := allow(now)

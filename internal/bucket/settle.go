@@ -98,7 +98,7 @@ func (w *settler) settleOnce(
 	}
 	if theirs.seq > 0 && !theirs.isMarker {
 		switch {
-		case ours != nil && hashOf(ours) == hashOf(theirs.value):
+		case ours != nil && trust.HashOf(ours) == trust.HashOf(theirs.value):
 			return same, nil
 		// The revision may have been applied before, and the directory have been changed since.
 		case o.takes(theirs, ours):
@@ -168,7 +168,7 @@ func (w *settler) compare(r revision) (isSame, isUnknown bool, err error) {
 	hasHash = hasHash && !r.isMarker
 	if trust.IsActivationHash(r.key) {
 		token, _, err := w.local(r.key)
-		return hasHash && token != nil && hashOf(token) == theirs, token == nil, err
+		return hasHash && token != nil && trust.HashOf(token) == theirs, token == nil, err
 	}
 	known := w.dir.Index().Get(r.key) // which has the hash, so that no file is read
 	if known.Stored() {
@@ -178,7 +178,7 @@ func (w *settler) compare(r revision) (isSame, isUnknown bool, err error) {
 	if tombstone == nil || err != nil {
 		return false, known == (jwtstore.Version{}), err
 	}
-	return hasHash && r.isTombstone() && hashOf(tombstone) == theirs, false, nil
+	return hasHash && r.isTombstone() && trust.HashOf(tombstone) == theirs, false, nil
 }
 
 // local returns what the directory has of a key that may be offered: a JWT that can be served, or

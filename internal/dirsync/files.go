@@ -1,7 +1,6 @@
 package dirsync
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -23,7 +22,7 @@ type version struct {
 
 // versionOf describes the content of a file. token may have space around it.
 func versionOf(key string, token []byte) version {
-	return version{key, sha256.Sum256(bytes.TrimSpace(token))}
+	return version{key, trust.HashOf(token)}
 }
 
 // fromFile is the origin of every JWT and of every removal here.

@@ -1,9 +1,7 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"sort"
@@ -195,5 +193,5 @@ func compare(r accounts.Running, stored string) *runs {
 func versionOf(token []byte) *version {
 	head, _ := trust.Peek(token)
 	return &version{head.ID, head.IssuedAt,
-		fmt.Sprintf("%x", sha256.Sum256(bytes.TrimSpace(token)))}
+		fmt.Sprintf("%x", trust.HashOf(token))}
 }

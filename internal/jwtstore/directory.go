@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"nats-account-server/internal/trust"
 )
 
 // maxOpenFiles bounds the files that are read, or asked for their state, at a time, however many
@@ -160,7 +162,7 @@ func (d *directory) hasOlder(key string, known Version) (older bool) {
 		if err != nil {
 			continue
 		}
-		if hash := hashOf(jwt); known.Stored() && (hash == known.Hash || hash == known.Floor.Hash) {
+		if hash := trust.HashOf(jwt); known.Stored() && (hash == known.Hash || hash == known.Floor.Hash) {
 			return false
 		}
 		at, ok := d.issuedAt(jwt)

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"nats-account-server/internal/trust"
 )
 
 // A double is a JWT or tombstone that has a file in each layout: Shard was changed, the account was
@@ -171,7 +173,7 @@ func (d *directory) isNewer(key string, inOther, inPreferred []byte) bool {
 	case d.newer(key, inOther, inPreferred):
 		return true
 	}
-	return hashOf(inOther) == d.index.Get(key).Hash && !d.newer(key, inPreferred, inOther)
+	return trust.HashOf(inOther) == d.index.Get(key).Hash && !d.newer(key, inPreferred, inOther)
 }
 
 // removeOlder removes a file once the newer one is durable. newer is the path of the one that

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"nats-account-server/internal/trust"
 )
 
 // A file may be put into the directory by hand after a change of its account was committed, and
@@ -35,7 +37,7 @@ func (f *flusher) newerFile(r *record) (path string) {
 	path, newest := f.directory.newest(r.key, func(l layout) string {
 		return l.path(f.directory.root, r.key)
 	})
-	if newest == nil || r.mayFollow(hashOf(newest)) || !f.directory.newer(r.key, newest, r.body) {
+	if newest == nil || r.mayFollow(trust.HashOf(newest)) || !f.directory.newer(r.key, newest, r.body) {
 		return ""
 	}
 	return path

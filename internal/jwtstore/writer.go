@@ -3,7 +3,6 @@ package jwtstore
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -175,20 +174,13 @@ func (w *writer) commitIf(
 	// The journal keeps after which versions the change was allowed. A replay needs that to let an
 	// older JWT follow a newer one where it was allowed.
 	r.followOne(now.Floor.Hash)
-	r.followOne(hashOf(now.JWT))
+	if now.JWT != nil {
+		r.followOne(trust.HashOf(now.JWT))
+	}
 	if err := allow(now, absent); err != nil {
 		return 0, err
 	}
 	return w.store.commit(ctx, r)
-}
-
-// hashOf returns the Hash of a stored JWT; zero for nil. White space around a JWT does not count:
-// people add a newline with an editor.
-func hashOf(jwt []byte) Hash {
-	if jwt == nil {
-		return Hash{}
-	}
-	return sha256.Sum256(bytes.TrimSpace(jwt))
 }
 
 // checkSize refuses what is empty or larger than any JWT. what is for the error. The limit is in

@@ -3,7 +3,6 @@ package notifier
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 
 	"nats-account-server/internal/accounts"
@@ -27,7 +26,7 @@ type digest string
 func digestOf(hash accounts.Digest) digest { return digest(hex.EncodeToString(hash[:8])) }
 
 // digestOfJWT returns the digest of a JWT, whatever space is around it.
-func digestOfJWT(token []byte) digest { return digestOf(sha256.Sum256(bytes.TrimSpace(token))) }
+func digestOfJWT(token []byte) digest { return digestOf(trust.HashOf(token)) }
 
 // comparison is a nats-server that has applied some JWT of an account at a moment at which that may
 // not have been the stored one.

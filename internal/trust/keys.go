@@ -1,6 +1,8 @@
 package trust
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"strings"
 
 	"github.com/nats-io/nkeys"
@@ -29,6 +31,10 @@ func IsServerKey(key string) bool { return isKey(key) && nkeys.IsValidPublicServ
 // account key. It does not compute the checksum, so it costs next to nothing. Such a key is safe in
 // a path and in a subject.
 func LooksLikeAccountKey(key string) bool { return isKey(key) && key[0] == 'A' }
+
+// HashOf returns the SHA-256 of a JWT or a tombstone, by which versions are told apart. White space
+// around it does not count: people add a newline with an editor.
+func HashOf(token []byte) [sha256.Size]byte { return sha256.Sum256(bytes.TrimSpace(token)) }
 
 // IsActivationHash reports whether text can be the hash of an activation token: base32 with its
 // padding. Such a text is safe in a path and in a subject. Such a hash is the SHA-256 of issuer,
