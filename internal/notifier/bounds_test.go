@@ -21,10 +21,10 @@ func TestWhatIsKnownOfAccountsThatAreNotInEffectIsBounded(t *testing.T) {
 		i.ask(key)
 		i.changed(key)
 	}
-	if refused != 5 || i.count() != maxIncomplete || len(i.queue.items) != maxQuestions ||
+	if refused != 5 || i.count() != maxIncomplete || len(i.questions.items) != maxQuestions ||
 		len(i.exporters.items) != maxExporters {
 		t.Errorf("%d are left out, %d known, %d to be asked, %d exporters", refused, i.count(),
-			len(i.queue.items), len(i.exporters.items))
+			len(i.questions.items), len(i.exporters.items))
 	}
 	if i.set("A0", at(maxShortfalls)) {
 		t.Error("there is room for any number of nats-servers")

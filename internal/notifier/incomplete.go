@@ -80,30 +80,15 @@ type incomplete struct {
 	byKey     map[string][]accounts.Refusal // by server
 	size      int                           // how many there are, of all accounts together
 	beyond    int                           // how many more the last round has found
-	questions map[string]*question
-	queue     *workQueue[string] // keys of questions that wait
-	exporters *workQueue[string] // keys of accounts that have changed
-}
-
-// question is about one account.
-type question struct {
-	state questionState
-	done  chan struct{} // closed when it is answered
-}
-
-// apply changes the state. An event that the table does not list changes nothing.
-func (q *question) apply(e questionEvent) {
-	if next, listed := questionTable[q.state][e]; listed {
-		q.state = next
-	}
+	questions *workQueue[string]            // keys of accounts that are to be asked about
+	exporters *workQueue[string]            // keys of accounts that have changed
 }
 
 // newIncomplete returns one that knows nothing.
 func newIncomplete(mu *sync.Mutex) *incomplete {
 	return &incomplete{
 		byKey:     make(map[string][]accounts.Refusal),
-		questions: make(map[string]*question),
-		queue:     newWorkQueue[string](mu, maxQuestions, askers),
+		questions: newWorkQueue[string](mu, maxQuestions, askers),
 		exporters: newWorkQueue[string](mu, maxExporters, 1),
 	}
 }
@@ -121,37 +106,17 @@ func (i *incomplete) reason(key, server string) string {
 	return ""
 }
 
-// ask queues a question about an account.
-func (i *incomplete) ask(key string) {
-	if q := i.questions[key]; q != nil {
-		q.apply(demanded)
-	} else if len(i.questions) < maxQuestions {
-		i.questions[key] = &question{done: make(chan struct{})}
-		i.queue.addLocked(key)
-	}
-}
+// ask queues a question about an account. If it is being asked, the answer may be outdated: it is
+// asked once more.
+func (i *incomplete) ask(key string) { i.questions.addLocked(key) }
 
 // changed notes that servers have applied a change of an account from which others may import.
 func (i *incomplete) changed(key string) { i.exporters.addLocked(key) }
 
-// answered ends a question, or queues it again.
-func (i *incomplete) answered(key string) {
-	q := i.questions[key]
-	if q.apply(answered); q.state == questionQueued {
-		i.queue.addLocked(key)
-		return
-	}
-	delete(i.questions, key)
-	close(q.done)
-}
-
 // whenAnswered returns a channel that is closed when the question about an account is answered, nil
 // if there is none.
 func (i *incomplete) whenAnswered(key string) <-chan struct{} {
-	if q := i.questions[key]; q != nil {
-		return q.done
-	}
-	return nil
+	return i.questions.whenDoneLocked(key)
 }
 
 // set records what is known about an account, and reports false if there is no room for it.
@@ -196,7 +161,7 @@ func (a *asker) run(ctx context.Context) {
 	}
 	var tasks sync.WaitGroup
 	i := a.n.incomplete
-	i.queue.work(ctx, &tasks, func(key string) { a.answer(ctx, key) })
+	i.questions.work(ctx, &tasks, func(key string) { a.ask(ctx, key, askTimeout) })
 	tasks.Go(func() { a.goRounds(ctx) })
 	i.exporters.work(ctx, &tasks, func(key string) { a.askImporters(ctx, key) })
 	tasks.Wait()
@@ -212,17 +177,6 @@ func (a *asker) askImporters(ctx context.Context, exporter string) {
 		a.n.mu.Unlock()
 	}
 	pause.Share(ctx, began, roundParts)
-}
-
-// answer asks a question of the queue.
-func (a *asker) answer(ctx context.Context, key string) {
-	a.n.mu.Lock()
-	a.n.incomplete.questions[key].apply(taken)
-	a.n.mu.Unlock()
-	a.ask(ctx, key, askTimeout)
-	a.n.mu.Lock()
-	defer a.n.mu.Unlock()
-	a.n.incomplete.answered(key)
 }
 
 // goRounds asks about all accounts of which a part may be left out, again and again.

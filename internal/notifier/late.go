@@ -131,7 +131,7 @@ func (s *session) found(key, attempt string, token []byte) {
 		if bytes.Equal(token, a.token) {
 			return
 		}
-		if c.attempt = number; s.comparer.queue.known[c] {
+		if c.attempt = number; s.comparer.queue.known[c] != nil {
 			return
 		}
 		a.found++

@@ -58,14 +58,6 @@
 //	listRequested  -        -              listEnded
 //	listEnded      -        -              -
 //
-// The question whether an account is wholly in effect, which is asked after each change:
-//
-//	                  demanded          taken          answered
-//	questionQueued    -                 questionAsked  -
-//	questionAsked     questionOutdated  -              questionAnswered
-//	questionOutdated  -                 -              questionQueued
-//	questionAnswered  -                 -              -
-//
 // An event changes nothing where the tables have a dash. states.go says what each state and event
 // is.
 //

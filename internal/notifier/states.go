@@ -108,36 +108,6 @@ var serverTable = map[serverState]map[serverEvent]serverState{
 	silent:     {replies: responsive},
 }
 
-// questionState is how far the question has got whether an account is wholly in effect.
-type questionState int
-
-const (
-	questionQueued   questionState = iota // it waits to be asked
-	questionAsked                         // it is being asked
-	questionOutdated                      // the same, and the account has changed since
-	questionAnswered                      // it is removed
-)
-
-// questionEvent is what can happen to a question.
-type questionEvent int
-
-const (
-	// demanded: the account has changed.
-	demanded questionEvent = iota
-	// taken: it is taken out of the queue, to be asked.
-	taken
-	// answered: the nats-servers have answered, or have not in time.
-	answered
-)
-
-// questionTable has the state after each event. An event that it does not list for a state changes
-// nothing.
-var questionTable = map[questionState]map[questionEvent]questionState{
-	questionQueued:   {taken: questionAsked},
-	questionAsked:    {demanded: questionOutdated, answered: questionAnswered},
-	questionOutdated: {answered: questionQueued},
-}
-
 // listState is how far the request has got for the accounts that a nats-server has loaded.
 type listState int
 

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,13 +33,6 @@ const (
 	untested    responsive  silent
 	silent      responsive  -`
 
-	questionTransitions = `
-	                  demanded          taken          answered
-	questionQueued    -                 questionAsked  -
-	questionAsked     questionOutdated  -              questionAnswered
-	questionOutdated  -                 -              questionQueued
-	questionAnswered  -                 -              -`
-
 	listTransitions = `
 	               fetches  requested      ends
 	listNone       listDue  -              -
@@ -64,14 +56,7 @@ var (
 		"responsive": responsive, "untested": untested, "silent": silent,
 	}
 	serverEventNames = map[string]serverEvent{"replies": replies, "misses": misses}
-	questionNames    = map[string]questionState{
-		"questionQueued": questionQueued, "questionAsked": questionAsked,
-		"questionOutdated": questionOutdated, "questionAnswered": questionAnswered,
-	}
-	questionEventNames = map[string]questionEvent{
-		"demanded": demanded, "taken": taken, "answered": answered,
-	}
-	listStateNames = map[string]listState{
+	listStateNames   = map[string]listState{
 		"listNone": listNone, "listDue": listDue, "listRequested": listRequested,
 		"listEnded": listEnded,
 	}
@@ -199,46 +184,6 @@ func TestEveryEventOfAServer(t *testing.T) {
 	if len(serverTable) != len(serverStateNames) || len(announcementTable) != len(stateNames) {
 		t.Errorf("the tables have %d and %d states", len(serverTable), len(announcementTable))
 	}
-}
-
-// TestEveryEventOfAQuestion walks every state and event. Exactly the keys of what is queued are in
-// the queue.
-func TestEveryEventOfAQuestion(t *testing.T) {
-	take := func(i *incomplete) {
-		i.queue.take()
-		i.questions["A"].apply(taken)
-	}
-	ways := map[questionState]func(i *incomplete){
-		questionQueued:   func(*incomplete) {},
-		questionAsked:    take,
-		questionOutdated: func(i *incomplete) { take(i); i.ask("A") },
-	}
-	happens := map[questionEvent]func(i *incomplete){
-		demanded: func(i *incomplete) { i.ask("A") },
-		taken:    take,
-		answered: func(i *incomplete) { i.answered("A") },
-	}
-	walk(t, questionTransitions, questionNames, questionEventNames,
-		func(from questionState, e questionEvent, to questionState, _ bool) {
-			q := &question{state: from}
-			if q.apply(e); q.state != to {
-				t.Errorf("event %d in state %d leads to %d, not to %d", e, from, q.state, to)
-			}
-			if from == questionAnswered || e == answered && from == questionQueued {
-				return
-			}
-			i := newIncomplete(new(sync.Mutex))
-			i.ask("A")
-			ways[from](i)
-			done := i.whenAnswered("A")
-			happens[e](i)
-			if isQueued := len(i.queue.items) == 1; isQueued != (to == questionQueued) {
-				t.Errorf("event %d in state %d: %d in the queue", e, from, len(i.queue.items))
-			}
-			if isDone := i.whenAnswered("A") != done; isDone != (to == questionAnswered) {
-				t.Errorf("event %d in state %d: is answered: %v", e, from, isDone)
-			}
-		})
 }
 
 // TestEveryEventOfAList walks every state and event. In every state but the open ones its server

@@ -7,32 +7,71 @@ import (
 	"nats-account-server/internal/pause"
 )
 
-// workQueue has what is to be done in the background, the oldest first and each once.
+// workQueue has what is to be done in the background, the oldest first and each once. What is being
+// done and is added again is done once more afterwards, never twice at a time.
 type workQueue[T comparable] struct {
-	mu    *sync.Mutex // guards items and known: that of the Notifier
-	items []T
-	known map[T]bool    // those in items
-	most  int           // how many there may be
+	mu    *sync.Mutex   // guards items and known: that of the Notifier
+	items []T           // those that wait
+	known map[T]*job    // of those that wait or are being done
+	most  int           // how many may wait
 	wake  chan struct{} // its capacity is how many goroutines work
 }
 
+// job is how far one of a workQueue has got.
+type job struct {
+	state jobState
+	done  chan struct{} // closed when it is done; nil if no caller waits for that
+}
+
+// jobState is where a job stands. One that is done is not known any more.
+type jobState int
+
+const (
+	jobWaits jobState = iota // it is in items
+	jobBegun                 // it is being done
+	jobAgain                 // the same, and it was added again since
+)
+
 // newWorkQueue returns an empty queue.
 func newWorkQueue[T comparable](mu *sync.Mutex, most, goroutines int) *workQueue[T] {
-	return &workQueue[T]{mu: mu, known: make(map[T]bool), most: most,
+	return &workQueue[T]{mu: mu, known: make(map[T]*job), most: most,
 		wake: make(chan struct{}, goroutines)}
 }
 
 // addLocked queues one, and reports whether there was room for it. q.mu must be held.
 func (q *workQueue[T]) addLocked(one T) bool {
-	if !q.known[one] {
-		if len(q.items) >= q.most {
-			return false
-		}
-		q.known[one] = true
-		q.items = append(q.items, one)
+	j := q.known[one]
+	switch {
+	case j != nil && j.state == jobWaits:
+	case j != nil:
+		j.state = jobAgain
+	case len(q.items) >= q.most:
+		return false
+	default:
+		q.queueLocked(one, &job{})
 	}
-	pause.Wake(q.wake)
 	return true
+}
+
+// queueLocked puts one at the end of the queue. q.mu must be held.
+func (q *workQueue[T]) queueLocked(one T, j *job) {
+	j.state = jobWaits
+	q.known[one] = j
+	q.items = append(q.items, one)
+	pause.Wake(q.wake)
+}
+
+// whenDoneLocked returns a channel that is closed when one is done, nil if there is nothing to do.
+// q.mu must be held.
+func (q *workQueue[T]) whenDoneLocked(one T) <-chan struct{} {
+	j := q.known[one]
+	if j == nil {
+		return nil
+	}
+	if j.done == nil {
+		j.done = make(chan struct{})
+	}
+	return j.done
 }
 
 // take takes the oldest one out; ok is false if there is none.
@@ -43,8 +82,23 @@ func (q *workQueue[T]) take() (one T, ok bool) {
 		return one, false
 	}
 	one, q.items = q.items[0], q.items[1:]
-	delete(q.known, one)
+	q.known[one].state = jobBegun
 	return one, true
+}
+
+// finish ends what take has begun.
+func (q *workQueue[T]) finish(one T) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j := q.known[one]
+	if j.state == jobAgain {
+		q.queueLocked(one, j)
+		return
+	}
+	delete(q.known, one)
+	if j.done != nil {
+		close(j.done)
+	}
 }
 
 // work begins goroutines that call do with what is in the queue, until ctx ends.
@@ -72,5 +126,6 @@ func (q *workQueue[T]) workOff(ctx context.Context, do func(T)) {
 			return
 		}
 		do(one)
+		q.finish(one)
 	}
 }
