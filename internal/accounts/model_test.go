@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	modelTime = flag.Duration("model.time", 20*time.Second,
+	modelTime = flag.Duration("model.time", 10*time.Second,
 		"how long TestModel tries one sequence after the other")
 	modelFrom = flag.Uint64("model.from", 0,
 		"the seed after which TestModel begins to try sequences")
@@ -29,7 +29,7 @@ var (
 // TestModel lets everything happen to some account servers that can, at random, and holds them
 // against a model that knows one sentence: for each account, the served version never goes back,
 // except by allow_older. A sequence of steps that breaks a rule is shrunk and printed. Without
-// flags it tries the same sequences in each run, as many as 20 s allow. `make soak` tries more.
+// flags it tries the same sequences in each run, as many as 10 s allow. `make soak` tries more.
 //
 //	go test -run TestModel ./internal/accounts -model.time 8m -model.from $RANDOM
 //	go test -run TestModel ./internal/accounts -model.seed 17
