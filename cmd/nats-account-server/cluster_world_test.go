@@ -32,6 +32,7 @@ import (
 type bucketCluster struct {
 	t        *testing.T
 	op       *jwttest.Operator
+	program  string // of the nats-servers
 	machines []*machine
 	routes   map[[2]int]*natstest.Relay // from the nats-server of one machine to another's
 	admin    *nats.Conn                 // of the bucket's account; it goes through no relay
@@ -76,7 +77,10 @@ func newBucketCluster(t *testing.T, kv ...string) *bucketCluster {
 // newBucketClusterOn is newBucketCluster. It prepares each nats-server before that is started.
 func newBucketClusterOn(t *testing.T, prepare func(*machine), kv ...string) *bucketCluster {
 	t.Helper()
-	c := &bucketCluster{t: t, op: jwttest.NewOperator(t), routes: map[[2]int]*natstest.Relay{}}
+	program, err := natsBinary() // first: it may be built, and what there is would ask for it meanwhile
+	must(t, err)
+	c := &bucketCluster{t: t, op: jwttest.NewOperator(t), program: program,
+		routes: map[[2]int]*natstest.Relay{}}
 	for i := range kv {
 		c.machines = append(c.machines, &machine{number: i,
 			program: cmp.Or(os.Getenv("CLUSTER_PROGRAM"), binary)})
@@ -138,11 +142,7 @@ func (m *machine) name() string { return fmt.Sprintf("kv%d", m.number+1) }
 // beginKV starts the nats-server of a machine and lets the lines lead to it.
 func (c *bucketCluster) beginKV(m *machine) {
 	c.t.Helper()
-	program, err := natsBinary()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	m.kv = startOther(c.t, program, filepath.Dir(m.conf), bucketSecrets, "-c", m.conf)
+	m.kv = startOther(c.t, c.program, filepath.Dir(m.conf), bucketSecrets, "-c", m.conf)
 	address := m.kv.wait(`Listening for client connections on (\S+)`)[1]
 	for _, line := range m.to {
 		line.Point(address)
@@ -175,11 +175,8 @@ func (c *bucketCluster) connectAdmin() {
 // configure writes the configuration of the account server of a machine and starts its probe.
 func (c *bucketCluster) configure(m *machine, kv string) {
 	c.t.Helper()
-	m.env = &testEnv{op: c.op, dir: c.t.TempDir()}
-	creds, _ := c.op.System.User(c.t)
-	jwttest.File(c.t, m.env.dir, "op.jwt", []byte(c.op.Token(c.t)))
-	jwttest.File(c.t, m.env.dir, "sys.jwt", c.op.SystemAccount(c.t))
-	jwttest.File(c.t, m.env.dir, "sys.creds", creds)
+	var creds []byte
+	m.env, creds = filesOf(c.t, c.op)
 	m.probe = natstest.Start(c.t, natstest.MemoryConf(c.t, c.op, natstest.AnyPort))
 	m.asked = natstest.Connect(c.t, m.probe.ClientURL(), creds)
 	m.env.conf = conf(c.t, m.env.dir, `

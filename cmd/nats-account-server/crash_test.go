@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -81,27 +82,16 @@ func get(t testing.TB, url string) (int, string) {
 func TestKillUnderSixteenWriters(t *testing.T) {
 	t.Parallel()
 	const rounds = 6
-	dir, natsPort := t.TempDir(), freePort(t)
-	op := jwttest.NewOperator(t)
-	creds, _ := op.System.User(t)
-	jwttest.File(t, dir, "op.jwt", []byte(op.Token(t)))
-	jwttest.File(t, dir, "sys.jwt", op.SystemAccount(t))
-	jwttest.File(t, dir, "sys.creds", creds)
-	path := conf(t, dir, `
-		operatorjwtpath: op.jwt, systemaccountjwtpath: sys.jwt
-		http { host: 127.0.0.1, port: 0 }
-		store { dir: store, shard: true }
-		nats { servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100 }`,
-		natsPort)
+	natsPort := freePort(t)
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", natsPort), "")
 	writers := make([]*writer, 16)
 	for i := range writers {
-		writers[i] = &writer{op: op, acc: jwttest.NewAccount(t),
+		writers[i] = &writer{op: s.op, acc: jwttest.NewAccount(t),
 			next: time.Now().Add(-24 * time.Hour)}
 	}
 	isNew := func(w *writer) bool { return w.acked == nil }
 	for round := 0; round < rounds || slices.ContainsFunc(writers, isNew); round++ {
-		p := start(t, dir, nil, "-c", path)
-		url := p.url()
+		p, url := s.start(t)
 		for _, w := range writers {
 			w.check(t, url)
 		}
@@ -115,14 +105,13 @@ func TestKillUnderSixteenWriters(t *testing.T) {
 		p.kill()
 		all.Wait()
 	}
-	p := start(t, dir, nil, "-c", path)
-	url := p.url()
+	p, url := s.start(t)
 	want := map[string]string{}
 	for _, w := range writers {
 		w.check(t, url)
 		_, want[w.acc.ID] = get(t, url+"/jwt/v1/accounts/"+w.acc.ID+"?text=true")
 	}
-	waitForAll(t, op, want, natsPort)
+	waitForAll(t, s.op, want, natsPort)
 	p.term()
 }
 

@@ -30,11 +30,7 @@ func newEnv(t testing.TB, url, extra string) *testEnv {
 // newEnvOf is newEnv for an operator.
 func newEnvOf(t testing.TB, op *jwttest.Operator, url, extra string) *testEnv {
 	t.Helper()
-	s := &testEnv{op: op, dir: t.TempDir()}
-	creds, _ := s.op.System.User(t)
-	jwttest.File(t, s.dir, "op.jwt", []byte(s.op.Token(t)))
-	jwttest.File(t, s.dir, "sys.jwt", s.op.SystemAccount(t))
-	jwttest.File(t, s.dir, "sys.creds", creds)
+	s, _ := filesOf(t, op)
 	if url != "" {
 		extra += fmt.Sprintf("\nnats { servers: [%q], usercredentials: sys.creds, "+
 			"reconnectwait: 100, connecttimeout: 3000 }", url)
@@ -47,6 +43,17 @@ func newEnvOf(t testing.TB, op *jwttest.Operator, url, extra string) *testEnv {
 	return s
 }
 
+// filesOf has the operator's files and the creds of a system user, and no configuration yet.
+func filesOf(t testing.TB, op *jwttest.Operator) (s *testEnv, creds []byte) {
+	t.Helper()
+	s = &testEnv{op: op, dir: t.TempDir()}
+	creds, _ = op.System.User(t)
+	jwttest.File(t, s.dir, "op.jwt", []byte(op.Token(t)))
+	jwttest.File(t, s.dir, "sys.jwt", op.SystemAccount(t))
+	jwttest.File(t, s.dir, "sys.creds", creds)
+	return s, creds
+}
+
 func (s *testEnv) start(t testing.TB, flags ...string) (*process, string) {
 	t.Helper()
 	p := start(t, s.dir, nil, append([]string{"-c", s.conf}, flags...)...)
@@ -55,11 +62,11 @@ func (s *testEnv) start(t testing.TB, flags ...string) (*process, string) {
 
 // withNATS starts a nats-server and the program, which asks each other for accounts and announce to
 // each other.
-func withNATS(t testing.TB) (*testEnv, *process, string, *server.Server) {
+func withNATS(t testing.TB, flags ...string) (*testEnv, *process, string, *server.Server) {
 	t.Helper()
 	port := freePort(t)
 	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
-	p, url := s.start(t)
+	p, url := s.start(t, flags...)
 	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/",
 		fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
 	p.wait("connected to NATS for account and activation notifications")

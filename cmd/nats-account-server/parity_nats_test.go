@@ -28,11 +28,7 @@ type natsEnv struct {
 }
 
 func newNATSEnv(t *testing.T) *natsEnv {
-	port := freePort(t)
-	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "")
-	p, url := s.start(t, "-DV")
-	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/",
-		fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
+	s, p, url, n := withNATS(t, "-DV")
 	p.wait("connected to NATS for JWT syncing")
 	creds, _ := s.op.System.User(t)
 	return &natsEnv{s, url, p, n, natstest.Connect(t, n.ClientURL(), creds)}

@@ -58,11 +58,8 @@ const nowhere = "nats://127.0.0.1:1"
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	w := &cluster{t: t, env: &testEnv{op: jwttest.NewOperator(t), dir: t.TempDir()}}
-	creds, _ := w.env.op.System.User(t)
-	jwttest.File(t, w.env.dir, "op.jwt", []byte(w.env.op.Token(t)))
-	jwttest.File(t, w.env.dir, "sys.jwt", w.env.op.SystemAccount(t))
-	jwttest.File(t, w.env.dir, "sys.creds", creds)
+	w := &cluster{t: t}
+	w.env, _ = filesOf(t, jwttest.NewOperator(t))
 	w.httpRelay = natstest.NewRelay(t, 0, nowhere)
 	asked := strings.Replace(w.httpRelay.URL(), "nats://", "http://", 1) + "/jwt/v1/accounts/"
 	dir := t.TempDir()
