@@ -95,7 +95,7 @@ type finder func(err error) error
 // may wrap others: the order of the rows decides which one counts.
 var answers = []row{
 	// Reading.
-	{find: is(accounts.ErrNotFound), status: http.StatusNotFound},
+	{find: is(accounts.ErrNotFound, errNoHistory), status: http.StatusNotFound},
 	{find: is(activations.ErrNotFound), status: http.StatusNotFound,
 		text: "No Matching JWT", form: page},
 	{find: is(errExpired), status: http.StatusNotFound, form: empty},
@@ -103,7 +103,6 @@ var answers = []row{
 	// The client of package resolver logs that other servers don't answer.
 	{find: is(accounts.ErrPeers), status: http.StatusServiceUnavailable,
 		text: "other servers may have this account, but can't tell now: try again", quiet: true},
-	{find: is(errNoHistory), status: http.StatusNotFound},
 	{find: is(accounts.ErrBucket), status: http.StatusServiceUnavailable},
 	{find: is(accounts.ErrUnreadable), status: http.StatusServiceUnavailable,
 		text: "error loading JWT"},
@@ -113,9 +112,7 @@ var answers = []row{
 	{find: is(accounts.ErrAnnounce, errHeader, errClaim, errTokens),
 		status: http.StatusInternalServerError},
 	{find: is(errJTI), status: http.StatusNotImplemented},
-	{find: whole(errMax), status: http.StatusBadRequest},
-	{find: whole(errNumber), status: http.StatusBadRequest},
-	{find: whole(errWait), status: http.StatusBadRequest},
+	{find: whole(errMax, errNumber, errWait), status: http.StatusBadRequest},
 	{find: is(errIncomplete), status: http.StatusServiceUnavailable, quiet: true},
 	{find: is(errPacking), status: http.StatusTooManyRequests},
 	{find: is(errTrying), status: http.StatusTooManyRequests, quiet: true},
@@ -180,14 +177,15 @@ func is(sentinels ...error) finder {
 	}
 }
 
-// whole finds a sentinel error too, but the client gets all of the error that wraps it. The
+// whole finds sentinel errors too, but the client gets all of the error that wraps one. The
 // wrapping text must then be fit for clients.
-func whole(sentinel error) finder {
+func whole(sentinels ...error) finder {
+	find := is(sentinels...)
 	return func(err error) error {
-		if errors.Is(err, sentinel) {
-			return err
+		if find(err) == nil {
+			return nil
 		}
-		return nil
+		return err
 	}
 }
 

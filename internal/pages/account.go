@@ -22,7 +22,7 @@ const maxItems = 200
 type accountPage struct {
 	account
 	Notes       []Note // why it is not wholly in effect
-	HasClaims   bool   // false: the JWT is not served, and what it says is not shown
+	HasClaims   bool   // false: what the JWT says can't be read
 	Validity    []fact
 	Delivery    []deliveryRow
 	NoDelivery  string // why there are none
@@ -145,7 +145,6 @@ func limitRows(list []claimdiff.Item, under string, u use) (rows []limitRow) {
 		row := limitRow{Label: i.Label, Under: under, Limit: i.Value, Percent: -1}
 		if used, found := u.byField[i.Field]; found && i.Of == "" {
 			row.Use = used.text
-
 			if used.limit > 0 {
 				row.Percent = int(min(used.amount*100/used.limit, 100))
 				row.IsFull = row.Percent >= fullPercent

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/logging"
@@ -15,15 +14,10 @@ import (
 const maxNameBytes = 256
 
 // Name returns a text that a tenant has chosen as a page shows it: on one line, bounded, and what
-// can't be seen is escaped. It does not escape HTML, which html/template does. It is cut between
-// two characters.
+// can't be seen is escaped. It does not escape HTML, which html/template does.
 func Name(text string) string {
 	if len(text) > maxNameBytes {
-		end := maxNameBytes
-		for end > 0 && !utf8.RuneStart(text[end]) {
-			end--
-		}
-		text = text[:end] + "…"
+		text = strings.ToValidUTF8(text[:maxNameBytes], "") + "…" // without half a character
 	}
 	return Visible(text)
 }
