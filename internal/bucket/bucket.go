@@ -143,7 +143,7 @@ type Options struct {
 	History  int           // how many revisions of each key are kept
 	Timeout  time.Duration // of a commit
 	Sync     Sync
-	Log      *slog.Logger // nil: discard
+	Log      *slog.Logger
 }
 
 // Accounts is the policy for accounts. *accounts.Registry meets it. It is called for revisions of
@@ -189,9 +189,6 @@ const maxLines = 100
 // New returns a Store that is not connected: it refuses every change until Serve is called. New reads
 // the cursor's file and asks nothing of the network. It starts no goroutine.
 func New(o Options) *Store {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 	limited := logging.Limited(o.Log, maxLines, time.Minute)
 	p := &parts{
 		dir:       o.Dir,

@@ -273,8 +273,8 @@ func (c *Client) pack(ctx context.Context, take func(Entry) error) (received int
 	return received, cmp.Or(context.Cause(ctx), lines.Err())
 }
 
-// openPack returns the pack. A server sends few of them at a time, so the request is repeated if it
-// is busy, and not if the request is lost.
+// openPack returns the pack. A server sends few of them at a time, so the request is repeated if the
+// server is busy. A lost one is not.
 func (c *Client) openPack(ctx context.Context) (pack io.ReadCloser, err error) {
 	c.repeat(ctx, func() (again bool, last answer) {
 		var response *http.Response
