@@ -144,7 +144,7 @@ func (f *flusher) placeFile(dir *os.File, s *flushStep) error {
 	}
 	jwt, other := f.directory.preferred.path("", s.key), f.directory.other.path("", s.key)
 	delete(f.cleared, filepath.Dir(f.directory.root+other)) // removeOther has it synced
-	return errors.Join(removeIfThere(dir, jwt), removeIfThere(dir, other))
+	return errors.Join(removeFileIn(dir, jwt), removeFileIn(dir, other))
 }
 
 // removeOther removes the file of the other layout. If there is none, an earlier process may have

@@ -38,7 +38,8 @@
 //	journal.go          the commit; record.go, journal_count.go have its format, replay.go reads it
 //	checkpoint.go       when the journal begins anew, and ends
 //	unflushed.go        what is committed, and in no file yet
-//	directory.go        the files; layout.go has their paths, file.go reads and writes one
+//	directory.go        the files; layout.go has their paths, file.go reads one, writefile.go
+//	                    writes, moves and removes one
 //	watch_linux.go      whether a file may have changed since it was read
 //	flusher.go          what is unflushed is written: flushbatch.go, batchsync.go
 //	index.go            of a Version and a Floor, see version.go; index_entries.go has what it
