@@ -86,27 +86,29 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 	handler := logging.New(out, logging.Format{Time: true})
 	// The handler writes in a goroutine of its own, so the last lines may still be queued.
 	defer handler.Flush(flushTimeout)
-	log := slog.New(handler)
-	if err := serve(ctx, flags, handler, log, ready); err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") { // one for each cause
-			// The log escapes line ends, so each cause is a line of its own.
-			log.Error(line)
-			if handler.IsRedirected() {
-				// What has started the program shows its standard error.
-				fmt.Fprintf(out, "nats-account-server: %s\n", line)
-			}
-		}
-		return 1
+	err = serve(ctx, flags, handler, ready)
+	if err == nil {
+		return 0
 	}
-	return 0
+	for line := range strings.SplitSeq(err.Error(), "\n") { // one for each cause
+		// The log escapes line ends, so each cause is a line of its own.
+		slog.New(handler).Error(line)
+		if handler.IsRedirected() {
+			// What has started the program shows its standard error.
+			fmt.Fprintf(out, "nats-account-server: %s\n", line)
+		}
+	}
+	return 1
 }
 
 // serve runs the account server. It returns nil after SIGINT or SIGTERM, or when ctx ends: the
 // Windows service is stopped in that way. Otherwise it returns what keeps the server from running.
 // The warnings of the configuration are logged before the first line of the daemon. ready is called
 // at most once, when HTTP serves; systemd is told at the same time.
-func serve(ctx context.Context, flags config.Flags, handler *logging.Handler, log *slog.Logger,
-	ready func()) error {
+func serve(
+	ctx context.Context, flags config.Flags, handler *logging.Handler, ready func(),
+) error {
+	log := slog.New(handler)
 	c, warnings, err := config.Load(flags)
 	if err != nil {
 		return err

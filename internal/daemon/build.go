@@ -73,30 +73,28 @@ func build(o Options, log logger, in opened) *daemon {
 	}
 	d.client.SetSigning(o.Config.SignSubject, o.Config.SigningTimeout())
 	d.buildNotifier()
-	t := in.files.trusted.Trust
-	// With a bucket there is no folder: config refuses both together.
-	shared, isShared := in.store.(*bucket.Store)
-	switch {
+	// The store has everything that is served, with two exceptions. config refuses both together.
+	tokens, unsaved := activations.Store(in.store), accounts.Source(nil)
+	inFolder := jwtstore.NewMemory(false) // tokens that are in the folder
+	switch shared, isShared := in.store.(*bucket.Store); {
 	case isShared:
-		d.bucket.store = shared
 		// What the bucket has is not known before it was read.
-		d.buildRegistries(t, in.store, shared)
+		d.bucket.store, unsaved = shared, shared
 	case in.folder != nil:
 		// Activation tokens are read from the folder into memory, by each start. Accounts for which
 		// the store has no room are served from the folder.
-		tokens := jwtstore.NewMemory(false)
-		d.buildRegistries(t, tokens, in.folder)
+		tokens, unsaved = inFolder, in.folder
+	}
+	d.buildRegistries(in.files.trusted.Trust, tokens, unsaved)
+	if in.folder != nil {
 		d.syncer = dirsync.New(dirsync.Options{
 			Folder:      in.folder,
 			Store:       in.store,
 			Accounts:    d.registry,
 			Activations: d.activations,
-			Tokens:      tokens,
+			Tokens:      inFolder,
 			Log:         log.Logger,
 		})
-	default:
-		// The store has everything that is served.
-		d.buildRegistries(t, in.store, nil)
 	}
 	d.buildViews()
 	return d

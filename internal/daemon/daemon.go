@@ -213,7 +213,7 @@ func (d *daemon) run(ctx context.Context, f files) error {
 	d.Ready()
 	d.systemd.tell(d.systemd.Ready(servesStatus))
 	if d.Dump {
-		d.log.Info("", "configuration", logging.Lines(d.Config.Dump()))
+		d.log.Info("", "configuration", logging.Object(d.Config.Dump()))
 	}
 	d.takeSignals(failed)
 	// A failed task and a signal end the program in the same order.

@@ -39,18 +39,10 @@ func (h *Handler) jsonLine(r slog.Record, f *Format) []byte {
 
 // jsonValue returns the value of an attribute.
 func jsonValue(v slog.Value) []byte {
-	var object string
-	switch o := v.Any().(type) {
-	case Lines:
-		object = string(o)
-	case Object:
-		object = string(o)
-	default:
-		return jsonText(v.String())
-	}
+	object, isObject := v.Any().(Object)
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, []byte(object)); err != nil {
-		return jsonText(object)
+	if !isObject || json.Compact(&compact, []byte(object)) != nil {
+		return jsonText(v.String())
 	}
 	return compact.Bytes()
 }

@@ -74,13 +74,9 @@ const (
 	ColorsNever
 )
 
-// Lines is the value of an attribute that is written unchanged in text, with its line ends and
-// without its key. It must hold no text that a client or a file has chosen. In JSON it is as an
-// Object.
-type Lines string
-
-// Object is a JSON object on one line, as the value of an attribute. Text has it without its key.
-// In JSON it is a member that is an object too.
+// Object is a JSON object, as the value of an attribute. Text has it without its key and unchanged,
+// with its line ends. It must have been escaped already. In JSON it is a member that is an object
+// too.
 type Object string
 
 // Handler writes one line per record. A handler made by WithAttrs writes in the same format and to
@@ -252,6 +248,9 @@ func (h *Handler) line(r slog.Record) []byte {
 func (h *Handler) appendText(line []byte, r slog.Record) []byte {
 	line = append(line, escape(r.Message)...)
 	h.eachAttr(r, func(a slog.Attr) {
+		if r.Message != "" {
+			line = append(line, ' ')
+		}
 		line = append(line, attr(a)...)
 	})
 	return append(line, '\n')
@@ -276,13 +275,10 @@ func (h *Handler) WithAttrs(as []slog.Attr) slog.Handler {
 // WithGroup implements slog.Handler. The format has no groups.
 func (h *Handler) WithGroup(string) slog.Handler { return h }
 
-// attr returns the text of an attribute, with a blank before it.
+// attr returns the text of an attribute.
 func attr(a slog.Attr) string {
-	switch v := a.Value.Any().(type) {
-	case Lines:
-		return string(v)
-	case Object:
-		return escape(" " + string(v))
+	if o, isObject := a.Value.Any().(Object); isObject {
+		return string(o)
 	}
-	return escape(" " + a.Key + "=" + a.Value.String())
+	return escape(a.Key + "=" + a.Value.String())
 }

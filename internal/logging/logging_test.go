@@ -63,7 +63,7 @@ func TestNoTextCanForgeALine(t *testing.T) {
 
 func TestLinesAreWrittenUnchanged(t *testing.T) {
 	var out bytes.Buffer
-	slog.New(loggingtest.New(&out, logging.Format{})).Info("", "text", logging.Lines("{\n  1\n}"))
+	slog.New(loggingtest.New(&out, logging.Format{})).Info("", "text", logging.Object("{\n  1\n}"))
 	if got := out.String(); got != "[INF] {\n  1\n}\n" {
 		t.Errorf("written: %q", got)
 	}

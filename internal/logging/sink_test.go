@@ -56,7 +56,7 @@ func TestALineInJSON(t *testing.T) {
 	log.Warn("a \"quote\",\na line end, \x1b[31m, \xff and <&>\u202e")
 	log.Log(context.Background(), logging.LevelTrace, "request")
 	log.With("from", "x\n").Error("refused")
-	log.Info("", "configuration", logging.Lines("{\n  \"HTTP\": {}\n}"))
+	log.Info("", "configuration", logging.Object("{\n  \"HTTP\": {}\n}"))
 	audit := logging.NewAudit(h, nil)
 	entry := logging.AuditEntry{Result: "accepted", Account: "A"}
 	if err := audit.Write(entry, false, time.Second); err != nil {

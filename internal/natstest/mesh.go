@@ -37,21 +37,8 @@ func NewMesh(t testing.TB, n int, conf func(extra string) string) *Mesh {
 		m.confs = append(m.confs, conf(extra))
 		m.Servers = append(m.Servers, Start(t, m.confs[i]))
 	}
-	m.waitFormed(t)
+	waitFormed(t, m.Servers)
 	return m
-}
-
-// waitFormed returns when each nats-server is connected to each other.
-func (m *Mesh) waitFormed(t testing.TB) {
-	t.Helper()
-	Eventually(t, "the cluster is formed", func() bool {
-		for _, s := range m.Servers {
-			if s.NumRoutes() < len(m.Servers)-1 {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 // Restart stops a nats-server, given by its position in Servers, and starts one of the same
@@ -65,7 +52,7 @@ func (m *Mesh) Restart(t testing.TB, i int) {
 			relay.Point(fmt.Sprintf("nats://127.0.0.1:%d", m.Servers[i].ClusterAddr().Port))
 		}
 	}
-	m.waitFormed(t)
+	waitFormed(t, m.Servers)
 }
 
 // Route returns the relay between two nats-servers, given by their positions in Servers. Freeze

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,15 +103,18 @@ func Cluster(t testing.TB, n int, conf func(extra string) string) []*server.Serv
 		extra := fmt.Sprintf(AnyPort+"server_name: n%d\n"+cluster+"\n", i+1, routes)
 		servers = append(servers, Start(t, conf(extra)))
 	}
-	Eventually(t, "the cluster is formed", func() bool {
-		for _, s := range servers {
-			if s.NumRoutes() < n-1 {
-				return false
-			}
-		}
-		return true
-	})
+	waitFormed(t, servers)
 	return servers
+}
+
+// waitFormed returns when each nats-server is connected to each other.
+func waitFormed(t testing.TB, servers []*server.Server) {
+	t.Helper()
+	Eventually(t, "the cluster is formed", func() bool {
+		return !slices.ContainsFunc(servers, func(s *server.Server) bool {
+			return s.NumRoutes() < len(servers)-1
+		})
+	})
 }
 
 // Connect connects with a user's creds until the test ends.
