@@ -96,8 +96,9 @@
 //
 // # Memory
 //
-// What is on its way to this server is bounded in messages and in bytes, see consumer. While the
-// files lack much of what was read they are written before more is.
+// What is on its way to this server is bounded in messages and in bytes, see consumer. Values that
+// are asked for one by one are bounded by maxAsked. While the files lack much of what was read they
+// are written before more is.
 //
 // # Concurrency
 //

@@ -17,7 +17,7 @@ import (
 type removal struct {
 	version                   // only its key is known if it is from an earlier start
 	failure logging.Condition // why it can't be removed
-	done    bool
+	isDone  bool
 }
 
 // removeLater has a version removed by the next removeQueued. The zero version is none.
@@ -94,12 +94,12 @@ func (s *Syncer) removeQueued(ctx context.Context) (settled bool) {
 	var group errgroup.Group
 	group.SetLimit(maxOffers)
 	for _, l := range queued {
-		group.Go(func() error { s.remove(ctx, l); return nil })
+		group.Go(func() error { l.isDone = s.remove(ctx, l); return nil })
 	}
 	_ = group.Wait() // the functions return no error
 	s.removals, settled = nil, true
 	for _, l := range queued {
-		if !l.done { // the next scan tries again
+		if !l.isDone { // the next scan tries again
 			s.removals = append(s.removals, l)
 			continue
 		}
@@ -127,16 +127,15 @@ func (s *Syncer) served(v version) version {
 
 // remove removes a version from the store, or logs once why it can't. A token is only in memory, so
 // its removal can't fail.
-func (s *Syncer) remove(ctx context.Context, l *removal) {
-	var err error
+func (s *Syncer) remove(ctx context.Context, l *removal) (isDone bool) {
 	if trust.IsActivationHash(l.key) {
 		s.Tokens.Remove(l.key)
-	} else {
-		err = s.Accounts.Remove(ctx, l.key, fromFile)
+		return true
 	}
-	l.done = err == nil
+	err := s.Accounts.Remove(ctx, l.key, fromFile)
 	if err != nil && ctx.Err() == nil { // the next start finds it otherwise
 		l.failure.Log(s.Log,
 			fmt.Errorf("the file of %s is gone, but it can't be taken out - %w", l.key, err))
 	}
+	return err == nil
 }
