@@ -34,6 +34,7 @@
 package claimdiff
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 
@@ -101,22 +102,22 @@ func Diff(stored, pushed *jwt.AccountClaims) []Change {
 		d.add(Added(pushed.Subject, pushed.Name))
 		stored, d.isNew = empty(pushed), true
 	}
-	d.identity(stored, pushed)
-	limitDiffer{d}.limits(&stored.Limits, &pushed.Limits)
-	d.signingKeys(stored.SigningKeys, pushed.SigningKeys)
-	d.revocations(stored.Revocations, pushed.Revocations)
+	diffIdentity(d, stored, pushed)
+	diffLimits(d, &stored.Limits, &pushed.Limits)
+	diffSigningKeys(d, stored.SigningKeys, pushed.SigningKeys)
+	diffRevocations(d, stored.Revocations, pushed.Revocations)
 	// Most pushes leave these as they are, and to match two lists costs more than to compare them.
 	if !reflect.DeepEqual(stored.Exports, pushed.Exports) {
-		shareDiffer{d}.exports(stored.Exports, pushed.Exports)
+		diffExports(d, stored.Exports, pushed.Exports)
 	}
 	if !reflect.DeepEqual(stored.Imports, pushed.Imports) {
-		shareDiffer{d}.imports(stored.Imports, pushed.Imports)
+		diffImports(d, stored.Imports, pushed.Imports)
 	}
-	d.inside("nats.default_permissions.", "", "by default users ").
-		permissions(stored.DefaultPermissions, pushed.DefaultPermissions)
-	d.mappings(stored.Mappings, pushed.Mappings)
-	d.authorization(&stored.Authorization, &pushed.Authorization)
-	d.others(stored, pushed)
+	diffPermissions(d.inside("nats.default_permissions.", "", "by default users "),
+		stored.DefaultPermissions, pushed.DefaultPermissions)
+	diffMappings(d, stored.Mappings, pushed.Mappings)
+	diffAuthorization(d, &stored.Authorization, &pushed.Authorization)
+	diffOthers(d, stored, pushed)
 	return found
 }
 
@@ -155,14 +156,15 @@ func account(key, name string) string {
 	return fmt.Sprintf("account %s %s", Quote(name), Key(key))
 }
 
-// differ gathers the changes of one part of the claims. It is copied for each part and element,
-// with what all changes in there have. found is the same for all copies. Fields that are empty add
-// nothing.
+// differ gathers the changes of one part of the claims, which a function diff… compares. It is
+// copied for each part and element, with what all changes in there have. found is the same for all
+// copies. Fields that are empty add nothing.
 //
 // value, raw, text and flag add one Change at most, and list adds one for each element.
 type differ struct {
 	found  *[]Change
 	path   string // before the field
+	code   string // Change.Code of all changes that have none of their own
 	of     string // Change.Of of all changes
 	prefix string // before the words
 	isNew  bool   // there was nothing before, so the words do not say what it was
@@ -178,16 +180,19 @@ func (d differ) inside(path, of, prefix string) differ {
 	return d
 }
 
+// as returns a differ whose changes have this code.
+func (d differ) as(code string) differ {
+	d.code = code
+	return d
+}
+
 // add gathers a change. Its field and words are those within the part. What is empty in it follows:
 // the sign is "~", and the effect is that of the field.
 func (d differ) add(c Change) {
 	c.Field = d.path + c.Field
-	if c.Of == "" {
-		c.Of = d.of
-	}
-	if c.Sign == "" {
-		c.Sign = changed
-	}
+	c.Code = cmp.Or(c.Code, d.code)
+	c.Of = cmp.Or(c.Of, d.of)
+	c.Sign = cmp.Or(c.Sign, changed)
 	switch {
 	case c.Effect != "":
 	case d.isNew: // nothing uses it yet
@@ -209,23 +214,24 @@ func (d differ) allowsMore() Effect {
 
 // value compares a value that is given in words. clause has a place for the new one. Example:
 // clause "may open %s", stored "unlimited", pushed "60 connections".
-func (d differ) value(field, code, clause, stored, pushed string) {
-	if stored != pushed {
-		d.add(Change{Field: field, Code: code, Words: fmt.Sprintf(clause, pushed) + d.was(stored)})
-	}
+func (d differ) value(field, clause, stored, pushed string) {
+	d.raw(field, clause, stored, pushed, asIs)
 }
+
+// asIs returns words as they are.
+func asIs(words string) string { return words }
 
 // raw compares a value that words shortens: two values can differ whose words are the same. clause
 // has a place for the new one. stored and pushed are what is compared.
-func (d differ) raw(field, code, clause, stored, pushed string, words func(string) string) {
+func (d differ) raw(field, clause, stored, pushed string, words func(string) string) {
 	if stored != pushed {
-		d.add(Change{Field: field, Code: code,
+		d.add(Change{Field: field,
 			Words: fmt.Sprintf(clause, words(pushed)) + d.was(words(stored))})
 	}
 }
 
 // text compares a text that a tenant chose. what is its name: "description". "" is no text.
-func (d differ) text(field, code, what, stored, pushed string) {
+func (d differ) text(field, what, stored, pushed string) {
 	words := what + " " + Quote(pushed)
 	switch {
 	case stored == pushed:
@@ -234,20 +240,20 @@ func (d differ) text(field, code, what, stored, pushed string) {
 		words = "no " + what
 	}
 	if stored == "" {
-		d.add(Change{Field: field, Code: code, Sign: added, Words: words})
+		d.add(Change{Field: field, Sign: added, Words: words})
 		return
 	}
-	d.add(Change{Field: field, Code: code, Words: words + d.was(Quote(stored))})
+	d.add(Change{Field: field, Words: words + d.was(Quote(stored))})
 }
 
 // flag compares a value with two states. yes and no are the clauses for them. more is the state
 // that allows more than the other, if one does: a change to it has no effect. Both clauses are
 // whole: "imports need a token".
-func (d differ) flag(field, code string, stored, pushed bool, yes, no string, more ...bool) {
+func (d differ) flag(field string, stored, pushed bool, yes, no string, more ...bool) {
 	if stored == pushed {
 		return
 	}
-	c := Change{Field: field, Code: code, Words: no}
+	c := Change{Field: field, Words: no}
 	if pushed {
 		c.Words = yes
 	}
@@ -267,10 +273,10 @@ func (d differ) was(stored string) string {
 
 // elements says how the elements of a list are compared.
 type elements struct {
-	field, code string
-	came, gone  string              // clauses, with a place for an element that came or is gone
-	words       func(string) string // the words for an element
-	more        string              // added or removed: that allows more. "": neither does
+	field      string
+	came, gone string              // clauses, with a place for an element that came or is gone
+	words      func(string) string // the words for an element
+	more       string              // added or removed: that allows more. "": neither does
 }
 
 // list compares two lists whose order means nothing. Elements that are there twice count once. What
@@ -278,8 +284,7 @@ type elements struct {
 func (d differ) list(of elements, stored, pushed []string) {
 	add := func(sign, clause string, items []string) {
 		for _, item := range items {
-			c := Change{Field: of.field, Code: of.code, Sign: sign,
-				Words: fmt.Sprintf(clause, of.words(item))}
+			c := Change{Field: of.field, Sign: sign, Words: fmt.Sprintf(clause, of.words(item))}
 			if sign == of.more {
 				c.Effect = d.allowsMore()
 			}

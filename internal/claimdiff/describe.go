@@ -65,12 +65,12 @@ func Describe(c *jwt.AccountClaims) []Group {
 		Group{Exports, describeExports(c.Exports)},
 		Group{Imports, describeImports(c.Imports)},
 		Group{Permissions, details("Users without permissions of their own", func(d differ) {
-			d.inside("nats.default_permissions.", "", "").
-				permissions(jwt.Permissions{}, c.DefaultPermissions)
+			diffPermissions(d.inside("nats.default_permissions.", "", ""), jwt.Permissions{},
+				c.DefaultPermissions)
 		})},
 		Group{Mappings, describeMappings(c.Mappings)},
 		Group{Callout, details("New connections", func(d differ) {
-			d.authorization(&e.Authorization, &c.Authorization)
+			diffAuthorization(d, &e.Authorization, &c.Authorization)
 		})},
 		Group{Other, describeOther(c)})
 	return slices.DeleteFunc(groups, func(g Group) bool { return len(g.Items) == 0 })
@@ -170,8 +170,8 @@ func describeSigningKeys(keys jwt.SigningKeys) (items []Item) {
 		if s := UserScope(keys[key]); s != nil {
 			i.Value = "role " + Quote(s.Role)
 			i.Details = clauses(func(d differ) {
-				d.text("description", "-", "description", "", s.Description)
-				d.template(&jwt.NewUserScope().Template, &s.Template)
+				d.text("description", "description", "", s.Description)
+				diffTemplate(d, &jwt.NewUserScope().Template, &s.Template)
 			})
 		}
 		items = append(items, i)
@@ -199,7 +199,7 @@ func describeExports(list jwt.Exports) (items []Item) {
 		items = append(items, Item{Field: "nats.exports[].subject", Of: string(e.Subject),
 			Label:   e.Type.String() + " " + Plain(string(e.Subject)),
 			Value:   cmp.Or(grantee(e), "to every account"),
-			Details: clauses(func(d differ) { shareDiffer{d}.export(plain, e) })})
+			Details: clauses(func(d differ) { diffExport(d, plain, e) })})
 	}
 	return items
 }
@@ -214,7 +214,7 @@ func describeImports(list jwt.Imports) (items []Item) {
 		item := Item{Field: "nats.imports[].subject", Of: string(i.Subject),
 			Label:   fmt.Sprintf("%s %s from %s", i.Type, Plain(Remote(i)), Key(i.Account)),
 			Value:   "as " + Plain(Local(i)),
-			Details: clauses(func(d differ) { shareDiffer{d}.oneImport(&plain, i) })}
+			Details: clauses(func(d differ) { diffImport(d, &plain, i) })}
 		if i.Token != "" {
 			item.Value += ", " + tokenWords(i.Token)
 		}

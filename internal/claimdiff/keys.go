@@ -6,15 +6,16 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// signingKeys compares the keys that may sign users and activation tokens. A key has a scope or
+// diffSigningKeys compares the keys that may sign users and activation tokens. A key has a scope or
 // none: with one, all of its users may do the same, whatever their own JWTs say. Keys are sorted,
 // and each is named by its ends: "AB3D…K2LM". A new key has no effect, because it has signed
 // nothing that is in use.
-func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
+func diffSigningKeys(d differ, stored, pushed jwt.SigningKeys) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
 		now, is := pushed[key]
-		e := d.inside("nats.signing_keys{}", key, signingKey(key, now))
+		e := d.inside("nats.signing_keys{}", key, signingKey(key, now)).
+			as("signing_key_scope_changed")
 		switch {
 		case !is:
 			e.prefix = signingKey(key, before)
@@ -22,7 +23,7 @@ func (d differ) signingKeys(stored, pushed jwt.SigningKeys) {
 		case !was:
 			e.add(Change{Code: "signing_key_added", Sign: added, Effect: None, Words: " is added"})
 		default:
-			e.scope(UserScope(before), UserScope(now))
+			diffScope(e, UserScope(before), UserScope(now))
 		}
 	}
 }
@@ -49,52 +50,50 @@ func UserScope(s jwt.Scope) *jwt.UserScope {
 	return nil
 }
 
-// scope compares the scope of a signing key, whose key is d.of. A user whose JWT was issued for a
-// key without a scope is refused when the key has one, and the other way round.
+// diffScope compares the scope of a signing key, whose key is d.of. A user whose JWT was issued for
+// a key without a scope is refused when the key has one, and the other way round.
 //
 // The four cases are none on both sides, a scope that came, one that went, and one that changed.
 // Each change of a scope has the effect of its field, also one that only allows more.
-func (d differ) scope(stored, pushed *jwt.UserScope) {
-	const code = "signing_key_scope_changed"
+func diffScope(d differ, stored, pushed *jwt.UserScope) {
 	key := "signing key " + Key(d.of)
 	kind := d.inside(d.path+".kind", d.of, key)
 	switch {
 	case stored == nil && pushed == nil:
 		return
 	case stored == nil:
-		kind.add(Change{Code: code, Words: fmt.Sprintf(
+		kind.add(Change{Words: fmt.Sprintf(
 			" has role %s now, which its users were not issued for", Quote(pushed.Role))})
 		return
 	case pushed == nil:
-		kind.add(Change{Code: code, Words: fmt.Sprintf(
+		kind.add(Change{Words: fmt.Sprintf(
 			" has no role any more, was %s", Quote(stored.Role))})
 		return
 	}
 	e := d.inside(d.path+".", d.of, key+": ")
 	e.isScope = true
-	e.value("kind", code, "kind of scope %s", stored.Kind.String(), pushed.Kind.String())
-	e.raw("key", code, "key of the scope %s", stored.Key, pushed.Key, Key)
-	e.text("role", code, "role", stored.Role, pushed.Role)
-	e.text("description", code, "description", stored.Description, pushed.Description)
+	e.value("kind", "kind of scope %s", stored.Kind.String(), pushed.Kind.String())
+	e.raw("key", "key of the scope %s", stored.Key, pushed.Key, Key)
+	e.text("role", "role", stored.Role, pushed.Role)
+	e.text("description", "description", stored.Description, pushed.Description)
 	e = e.inside(e.path+"template.", d.of, "users of "+signingKey(d.of, pushed)+" ")
-	e.template(&stored.Template, &pushed.Template)
+	diffTemplate(e, &stored.Template, &pushed.Template)
 }
 
-// template compares what a signing key's users may do. Limits of a template bound each user, and
-// are compared by the rows of templateLimits.
-func (d differ) template(stored, pushed *jwt.UserPermissionLimits) {
-	const code = "signing_key_scope_changed"
-	d.numbers(templateLimits, code, ofTemplate(stored.NatsLimits), ofTemplate(pushed.NatsLimits))
-	d.flag("bearer_token", code, stored.BearerToken, pushed.BearerToken,
+// diffTemplate compares what a signing key's users may do. Limits of a template bound each user,
+// and are compared by the rows of templateLimits.
+func diffTemplate(d differ, stored, pushed *jwt.UserPermissionLimits) {
+	diffNumbers(d, templateLimits, ofTemplate(stored.NatsLimits), ofTemplate(pushed.NatsLimits))
+	d.flag("bearer_token", stored.BearerToken, pushed.BearerToken,
 		"may connect with bearer tokens", "may not connect with bearer tokens")
-	d.flag("proxy_required", code, stored.ProxyRequired, pushed.ProxyRequired,
+	d.flag("proxy_required", stored.ProxyRequired, pushed.ProxyRequired,
 		"must connect through a proxy", "need not connect through a proxy")
-	d.only("allowed_connection_types[]", "with", stored.AllowedConnectionTypes,
+	diffConnecting(d, "allowed_connection_types[]", "with", stored.AllowedConnectionTypes,
 		pushed.AllowedConnectionTypes)
-	d.only("src[]", "from", stored.Src, pushed.Src)
-	d.times(stored.Times, pushed.Times)
-	d.raw("times_location", code, "have times of day in %s", stored.Locale, pushed.Locale, location)
-	d.permissions(stored.Permissions, pushed.Permissions)
+	diffConnecting(d, "src[]", "from", stored.Src, pushed.Src)
+	diffTimes(d, stored.Times, pushed.Times)
+	d.raw("times_location", "have times of day in %s", stored.Locale, pushed.Locale, location)
+	diffPermissions(d, stored.Permissions, pushed.Permissions)
 }
 
 // location returns the words for a time zone. "" is the nats-server's own.
@@ -105,31 +104,29 @@ func location(name string) string {
 	return "time zone " + Plain(name)
 }
 
-// only compares a list of a template that says how or from where users may connect. An empty one
-// allows everything, so that a change from or to it is said besides its elements. Example:
-// preposition "from" and the element "10.0.0.0/8".
-func (d differ) only(field, preposition string, stored, pushed []string) {
-	const code = "signing_key_scope_changed"
+// diffConnecting compares a list of a template that says how or from where users may connect. An
+// empty one allows everything, so that a change from or to it is said besides its elements.
+// Example: preposition "from" and the element "10.0.0.0/8".
+func diffConnecting(d differ, field, preposition string, stored, pushed []string) {
 	switch {
 	case len(stored) > 0 && len(pushed) == 0:
-		d.add(Change{Field: field, Code: code, Words: "may connect " + preposition + " anything"})
+		d.add(Change{Field: field, Words: "may connect " + preposition + " anything"})
 	case len(stored) == 0 && len(pushed) > 0 && !d.isNew:
-		d.add(Change{Field: field, Code: code, Words: "may connect only " + preposition +
+		d.add(Change{Field: field, Words: "may connect only " + preposition +
 			" what is listed" + d.was(preposition+" anything")})
 	}
-	d.list(elements{field: field, code: code, words: Plain,
+	d.list(elements{field: field, words: Plain,
 		came: "may connect " + preposition + " %s",
 		gone: "are no longer listed to connect " + preposition + " %s"}, stored, pushed)
 }
 
-// times compares the times of day at which users may be connected. A start and its end are one
+// diffTimes compares the times of day at which users may be connected. A start and its end are one
 // element, which is said as a change of the start.
-func (d differ) times(stored, pushed []jwt.TimeRange) {
-	const code = "signing_key_scope_changed"
+func diffTimes(d differ, stored, pushed []jwt.TimeRange) {
 	if len(pushed) == 0 && len(stored) > 0 {
-		d.add(Change{Field: "times[].start", Code: code, Words: "may be connected at any time"})
+		d.add(Change{Field: "times[].start", Words: "may be connected at any time"})
 	}
-	d.list(elements{field: "times[].start", code: code, words: func(s string) string { return s },
+	d.list(elements{field: "times[].start", words: asIs,
 		came: "may be connected %s", gone: "may no longer be connected %s"},
 		ranges(stored), ranges(pushed))
 }
@@ -142,12 +139,12 @@ func ranges(times []jwt.TimeRange) (words []string) {
 	return words
 }
 
-// revocations compares which users are revoked, and from which issue time on: a JWT of the user
+// diffRevocations compares which users are revoked, and from which issue time on: a JWT of the user
 // that was issued up to then counts no more. A later time revokes more, and an earlier one less.
 //
 // The cases come in an order: what is the same, what is new, what the revocation of all users
 // covers now, what is lifted, and what has another time.
-func (d differ) revocations(stored, pushed jwt.RevocationList) {
+func diffRevocations(d differ, stored, pushed jwt.RevocationList) {
 	all := pushed[jwt.All]
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]

@@ -146,16 +146,16 @@ func (l limit) words(n int64) string {
 	return fmt.Sprintf(plural(l.clause, n), value)
 }
 
-// numbers compares the limits of some rows. code is that of each change. A limit that is raised has
+// diffNumbers compares the limits of some rows. A limit that is raised has
 // no effect. Two numbers with the same meaning add nothing, such as 0 and -1 where both are
 // unlimited.
-func (d differ) numbers(rows []limit, code string, stored, pushed *jwt.OperatorLimits) {
+func diffNumbers(d differ, rows []limit, stored, pushed *jwt.OperatorLimits) {
 	for _, l := range rows {
 		before, now := l.of(stored), l.of(pushed)
 		if l.meaning(before) == l.meaning(now) {
 			continue
 		}
-		c := Change{Field: l.name, Code: code, Words: l.words(now) + d.was(l.value(before))}
+		c := Change{Field: l.name, Words: l.words(now) + d.was(l.value(before))}
 		if l.meaning(now) > l.meaning(before) {
 			c.Effect = d.allowsMore()
 		}
@@ -163,30 +163,27 @@ func (d differ) numbers(rows []limit, code string, stored, pushed *jwt.OperatorL
 	}
 }
 
-// limitDiffer compares the limits of an account.
-type limitDiffer struct{ differ }
-
-// limits compares all limits. JetStream as a whole comes before its limits, because it says more
-// than they do.
-func (d limitDiffer) limits(stored, pushed *jwt.OperatorLimits) {
-	d.differ = d.inside("nats.limits.", "", "")
-	d.numbers(accountLimits, "limit_changed", stored, pushed)
-	d.flag("wildcards", "limit_changed", stored.WildcardExports, pushed.WildcardExports,
+// diffLimits compares all limits. JetStream as a whole comes before its limits, because it says
+// more than they do.
+func diffLimits(d differ, stored, pushed *jwt.OperatorLimits) {
+	d = d.inside("nats.limits.", "", "").as("limit_changed")
+	diffNumbers(d, accountLimits, stored, pushed)
+	d.flag("wildcards", stored.WildcardExports, pushed.WildcardExports,
 		"may export subjects with wildcards", "may not export subjects with wildcards", true)
-	d.flag("disallow_bearer", "limit_changed", stored.DisallowBearer, pushed.DisallowBearer,
+	d.flag("disallow_bearer", stored.DisallowBearer, pushed.DisallowBearer,
 		"bearer tokens are refused", "bearer tokens are allowed", false)
 	if stored.IsJSEnabled() != pushed.IsJSEnabled() {
-		d.jetStream(pushed.IsJSEnabled())
+		diffJetStream(d, pushed.IsJSEnabled())
 	}
-	d.jetStreamLimits(stored, pushed)
+	diffJetStreamLimits(d, stored, pushed)
 	for _, tier := range keysOf(stored.JetStreamTieredLimits, pushed.JetStreamTieredLimits) {
-		d.tier(tier, stored.JetStreamTieredLimits, pushed.JetStreamTieredLimits)
+		diffTier(d, tier, stored.JetStreamTieredLimits, pushed.JetStreamTieredLimits)
 	}
 }
 
-// jetStream says that JetStream is turned on or off. Claims have no field for that: it is off if
-// disk and memory are 0 and there are no tiers.
-func (d limitDiffer) jetStream(isOn bool) {
+// diffJetStream says that JetStream is turned on or off. Claims have no field for that: it is off
+// if disk and memory are 0 and there are no tiers.
+func diffJetStream(d differ, isOn bool) {
 	c := Change{Field: "disk_storage", Code: "jetstream_off",
 		Words: "JetStream is off, streams are away until it is on again"}
 	if isOn {
@@ -195,10 +192,10 @@ func (d limitDiffer) jetStream(isOn bool) {
 	d.add(c)
 }
 
-// jetStreamLimits compares the limits of JetStream for the whole account. Claims have either those
-// or limits for tiers. If they change from one to the other, it is said once, and not that each
-// limit of before is 0 now.
-func (d limitDiffer) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
+// diffJetStreamLimits compares the limits of JetStream for the whole account. Claims have either
+// those or limits for tiers. If they change from one to the other, it is said once, and not that
+// each limit of before is 0 now.
+func diffJetStreamLimits(d differ, stored, pushed *jwt.OperatorLimits) {
 	wereTiers := len(stored.JetStreamTieredLimits) > 0
 	areTiers := len(pushed.JetStreamTieredLimits) > 0
 	c := Change{Field: "disk_storage", Code: "tiers_changed"}
@@ -212,25 +209,25 @@ func (d limitDiffer) jetStreamLimits(stored, pushed *jwt.OperatorLimits) {
 		d.add(c)
 		d.isNew = true
 	}
-	d.storage(stored, pushed)
+	diffStorage(d, stored, pushed)
 }
 
-// storage compares the limits of JetStream for the account or a tier.
-func (d limitDiffer) storage(stored, pushed *jwt.OperatorLimits) {
-	d.numbers(jetStreamLimits, "limit_changed", stored, pushed)
-	d.flag("max_bytes_required", "limit_changed",
+// diffStorage compares the limits of JetStream for the account or a tier.
+func diffStorage(d differ, stored, pushed *jwt.OperatorLimits) {
+	diffNumbers(d, jetStreamLimits, stored, pushed)
+	d.flag("max_bytes_required",
 		stored.JetStreamLimits.MaxBytesRequired, pushed.JetStreamLimits.MaxBytesRequired,
 		"streams must have max_bytes", "streams need no max_bytes", false)
 }
 
-// tier compares the limits of one tier. A tier is a number of replicas, such as "R3": its limits
-// are for streams with as many, and a tier without limits allows no stream. An absent tier is one
-// without limits. A tier that is gone adds one change, and not one for each of its limits.
-func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLimits) {
+// diffTier compares the limits of one tier. A tier is a number of replicas, such as "R3": its
+// limits are for streams with as many, and a tier without limits allows no stream. An absent tier
+// is one without limits. A tier that is gone adds one change, and not one for each of its limits.
+func diffTier(d differ, name string, stored, pushed map[string]jwt.JetStreamLimits) {
 	before, was := stored[name]
 	now, is := pushed[name]
 	tier := "tier " + Plain(name)
-	d.differ = d.inside("nats.limits.tiered_limits{}.", name, "")
+	d = d.inside("nats.limits.tiered_limits{}.", name, "")
 	switch {
 	case !is:
 		d.add(Change{Field: "disk_storage", Code: "tier_removed", Sign: removed,
@@ -242,5 +239,5 @@ func (d limitDiffer) tier(name string, stored, pushed map[string]jwt.JetStreamLi
 		d.isNew = true
 	}
 	d.prefix = tier + ": "
-	d.storage(ofTier(before), ofTier(now))
+	diffStorage(d, ofTier(before), ofTier(now))
 }

@@ -8,25 +8,25 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// identity compares what says whose claims these are and how long they are valid. The issue time
-// and the ID differ whenever claims are issued anew, so they are left out. The subject differs only
-// if claims of two accounts are compared, as the command diff may be asked to. An issuer that
+// diffIdentity compares what says whose claims these are and how long they are valid. The issue
+// time and the ID differ whenever claims are issued anew, so they are left out. The subject differs
+// only if claims of two accounts are compared, as the command diff may be asked to. An issuer that
 // differs is another signing key of the operator, or another operator.
-func (d differ) identity(stored, pushed *jwt.AccountClaims) {
-	d.raw("sub", "account_changed", "account %s", stored.Subject, pushed.Subject, Key)
-	d.text("name", "name_changed", "name", stored.Name, pushed.Name)
-	d.raw("iss", "issuer_changed", "signed by %s", stored.Issuer, pushed.Issuer, Key)
-	d.text("aud", "audience_changed", "audience", stored.Audience, pushed.Audience)
-	d.expiry(stored.Expires, pushed.Expires)
-	d.value("nbf", "not_before_changed", "valid %s", notBefore(stored), notBefore(pushed))
-	d.raw("nats.type", "type_changed", "type %s", claimType(stored), claimType(pushed), Plain)
-	d.value("nats.version", "version_changed", "version %s of the claims",
+func diffIdentity(d differ, stored, pushed *jwt.AccountClaims) {
+	d.as("account_changed").raw("sub", "account %s", stored.Subject, pushed.Subject, Key)
+	d.as("name_changed").text("name", "name", stored.Name, pushed.Name)
+	d.as("issuer_changed").raw("iss", "signed by %s", stored.Issuer, pushed.Issuer, Key)
+	d.as("audience_changed").text("aud", "audience", stored.Audience, pushed.Audience)
+	diffExpiry(d, stored.Expires, pushed.Expires)
+	d.as("not_before_changed").value("nbf", "valid %s", notBefore(stored), notBefore(pushed))
+	d.as("type_changed").raw("nats.type", "type %s", claimType(stored), claimType(pushed), Plain)
+	d.as("version_changed").value("nats.version", "version %s of the claims",
 		strconv.Itoa(stored.Version), strconv.Itoa(pushed.Version))
 }
 
-// expiry compares when the account expires, in Unix seconds. 0 is never. Later has no effect. An
-// expiry that is in the past is a change like any other: this package has no clock.
-func (d differ) expiry(stored, pushed int64) {
+// diffExpiry compares when the account expires, in Unix seconds. 0 is never. Later has no effect.
+// An expiry that is in the past is a change like any other: this package has no clock.
+func diffExpiry(d differ, stored, pushed int64) {
 	if stored == pushed {
 		return
 	}
@@ -70,14 +70,14 @@ func claimType(c *jwt.AccountClaims) string {
 // mapped is a destination of a mapping: a subject, with the share of the messages that go to it.
 type mapped = jwt.WeightedMapping
 
-// mappings compares where published messages go instead. A mapping has a source and several
+// diffMappings compares where published messages go instead. A mapping has a source and several
 // destinations, each of which is compared by itself. A source that is gone is one change for each
 // of its destinations.
-func (d differ) mappings(stored, pushed jwt.Mapping) {
+func diffMappings(d differ, stored, pushed jwt.Mapping) {
 	for _, source := range keysOf(stored, pushed) {
 		before, now := stored[source], pushed[source]
 		for _, p := range match(pointers(before), pointers(now), mappedID) {
-			d.mapping(string(source), p.stored, p.pushed)
+			diffMapping(d, string(source), p.stored, p.pushed)
 		}
 	}
 }
@@ -95,11 +95,12 @@ func pointers(list []mapped) (all []*mapped) {
 	return all
 }
 
-// mapping compares one destination of a mapping.
-func (d differ) mapping(source string, stored, pushed *mapped) {
+// diffMapping compares one destination of a mapping.
+func diffMapping(d differ, source string, stored, pushed *mapped) {
 	m := cmp.Or(pushed, stored)
 	d = d.inside("nats.mappings{}[].", source,
-		fmt.Sprintf("mapping of %s to %s", Plain(source), Plain(string(m.Subject))))
+		fmt.Sprintf("mapping of %s to %s", Plain(source), Plain(string(m.Subject)))).
+		as("mapping_changed")
 	switch {
 	case pushed == nil:
 		d.add(Change{Field: "subject", Code: "mapping_removed", Sign: removed,
@@ -109,8 +110,8 @@ func (d differ) mapping(source string, stored, pushed *mapped) {
 			Words: fmt.Sprintf(" is added: %s, %s", weight(m), inCluster(m.Cluster))})
 	default:
 		d.prefix += ": "
-		d.value("weight", "mapping_changed", "%s", weight(stored), weight(pushed))
-		d.raw("cluster", "mapping_changed", "%s", stored.Cluster, pushed.Cluster, inCluster)
+		d.value("weight", "%s", weight(stored), weight(pushed))
+		d.raw("cluster", "%s", stored.Cluster, pushed.Cluster, inCluster)
 	}
 }
 
@@ -127,29 +128,28 @@ func inCluster(cluster string) string {
 	return "only in cluster " + Plain(cluster)
 }
 
-// authorization compares whether and how a service decides who may connect (auth callout). It is on
-// if there are users that connect without it: those of the service itself. On and off is one
+// diffAuthorization compares whether and how a service decides who may connect (auth callout). It
+// is on if there are users that connect without it: those of the service itself. On and off is one
 // change. The users and accounts of the lists follow as changes of their own.
-func (d differ) authorization(stored, pushed *jwt.ExternalAuthorization) {
-	const code = "authorization_changed"
-	d = d.inside("nats.authorization.", "", "")
+func diffAuthorization(d differ, stored, pushed *jwt.ExternalAuthorization) {
+	d = d.inside("nats.authorization.", "", "").as("authorization_changed")
 	if stored.IsEnabled() != pushed.IsEnabled() {
 		words := "external authorization is off, users connect with JWTs of their own"
 		if pushed.IsEnabled() {
 			words = "external authorization is on, every new connection waits for the " +
 				"service's answer"
 		}
-		d.add(Change{Field: "auth_users[]", Code: code, Words: words})
+		d.add(Change{Field: "auth_users[]", Words: words})
 	}
-	d.list(elements{field: "auth_users[]", code: code, words: Key,
+	d.list(elements{field: "auth_users[]", words: Key,
 		came: "user %s connects without external authorization",
 		gone: "user %s no longer connects without external authorization"},
 		stored.AuthUsers, pushed.AuthUsers)
-	d.list(elements{field: "allowed_accounts[]", code: code, words: allowed, more: added,
+	d.list(elements{field: "allowed_accounts[]", words: allowed, more: added,
 		came: "external authorization may put users into %s",
 		gone: "external authorization may no longer put users into %s"},
 		stored.AllowedAccounts, pushed.AllowedAccounts)
-	d.raw("xkey", code, "requests for authorization are %s", stored.XKey, pushed.XKey, encrypted)
+	d.raw("xkey", "requests for authorization are %s", stored.XKey, pushed.XKey, encrypted)
 }
 
 // allowed returns the words for an account that a service may put users into. "*" is any account.
@@ -169,17 +169,17 @@ func encrypted(key string) string {
 	return "encrypted to " + Key(key)
 }
 
-// others compares what no client loses anything by. They are tags, description, info URL, traces
-// and cluster traffic.
-func (d differ) others(stored, pushed *jwt.AccountClaims) {
+// diffOthers compares what no client loses anything by. They are tags, description, info URL,
+// traces and cluster traffic.
+func diffOthers(d differ, stored, pushed *jwt.AccountClaims) {
 	d = d.inside("nats.", "", "")
-	d.list(elements{field: "tags[]", code: "tag_changed", words: Plain, came: "tag %s is added",
+	d.as("tag_changed").list(elements{field: "tags[]", words: Plain, came: "tag %s is added",
 		gone: "tag %s is removed"}, stored.Tags, pushed.Tags)
-	d.text("description", "description_changed", "description", stored.Description,
+	d.as("description_changed").text("description", "description", stored.Description,
 		pushed.Description)
-	d.text("info_url", "info_url_changed", "info URL", stored.InfoURL, pushed.InfoURL)
-	d.trace(stored.Trace, pushed.Trace)
-	d.raw("cluster_traffic", "cluster_traffic_changed", "replicas of its streams talk in %s",
+	d.as("info_url_changed").text("info_url", "info URL", stored.InfoURL, pushed.InfoURL)
+	diffTrace(d, stored.Trace, pushed.Trace)
+	d.as("cluster_traffic_changed").raw("cluster_traffic", "replicas of its streams talk in %s",
 		clusterTraffic(stored), clusterTraffic(pushed), traffic)
 }
 
@@ -201,21 +201,21 @@ func traffic(t string) string {
 	return Plain(t)
 }
 
-// trace compares where traces of messages go.
-func (d differ) trace(stored, pushed *jwt.MsgTrace) {
-	const code = "trace_changed"
+// diffTrace compares where traces of messages go.
+func diffTrace(d differ, stored, pushed *jwt.MsgTrace) {
+	d = d.as("trace_changed")
 	switch {
 	case stored == nil && pushed == nil:
 	case pushed == nil:
-		d.add(Change{Field: "trace.dest", Code: code, Sign: removed,
+		d.add(Change{Field: "trace.dest", Sign: removed,
 			Words: "messages are not traced any more"})
 	case stored == nil:
-		d.add(Change{Field: "trace.dest", Code: code, Sign: added, Words: fmt.Sprintf(
+		d.add(Change{Field: "trace.dest", Sign: added, Words: fmt.Sprintf(
 			"%s are traced to %s", traced(pushed), Plain(string(pushed.Destination)))})
 	default:
-		d.raw("trace.dest", code, "traces go to %s", string(stored.Destination),
+		d.raw("trace.dest", "traces go to %s", string(stored.Destination),
 			string(pushed.Destination), Plain)
-		d.value("trace.sampling", code, "%s are traced", traced(stored), traced(pushed))
+		d.value("trace.sampling", "%s are traced", traced(stored), traced(pushed))
 	}
 }
 

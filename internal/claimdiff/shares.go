@@ -87,18 +87,14 @@ func matchEqual[T any](a, b *[]element[T]) (pairs []pair[T]) {
 // exportID is what an export is matched by. Example: "service orders.place".
 func exportID(e *jwt.Export) string { return e.Type.String() + " " + string(e.Subject) }
 
-// shareDiffer compares what accounts share: exports and imports. It has the methods of differ, and
-// those for shares.
-type shareDiffer struct{ differ }
-
-// exports compares what others may import. An export is another one if its type or subject is.
+// diffExports compares what others may import. An export is another one if its type or subject is.
 // Words are like "service orders.place is exported, with a token". A new export has no effect,
 // because nothing can depend on it yet. nil lists are empty.
-func (d shareDiffer) exports(stored, pushed jwt.Exports) {
+func diffExports(d differ, stored, pushed jwt.Exports) {
 	for _, p := range match(stored, pushed, exportID) {
 		e := cmp.Or(p.pushed, p.stored)
 		what := e.Type.String() + " " + Plain(string(e.Subject))
-		in := shareDiffer{d.inside("nats.exports[].", string(e.Subject), what)}
+		in := d.inside("nats.exports[].", string(e.Subject), what).as("export_changed")
 		switch {
 		case p.pushed == nil:
 			in.add(Change{Field: "subject", Code: "export_removed", Sign: removed,
@@ -112,7 +108,7 @@ func (d shareDiffer) exports(stored, pushed jwt.Exports) {
 				Words: words})
 		default:
 			in.prefix += ": "
-			in.export(p.stored, p.pushed)
+			diffExport(in, p.stored, p.pushed)
 		}
 	}
 }
@@ -141,25 +137,24 @@ func grantee(e *jwt.Export) string {
 	return ""
 }
 
-// export compares two versions of an export. advertise, allow_trace and the latency decide what is
-// seen, and not which messages arrive. Each field of jwt.Export that has a meaning is one call.
-func (d shareDiffer) export(stored, pushed *jwt.Export) {
-	const code = "export_changed"
-	d.flag("token_req", code, stored.TokenReq, pushed.TokenReq,
+// diffExport compares two versions of an export. advertise, allow_trace and the latency decide what
+// is seen, and not which messages arrive. Each field of jwt.Export that has a meaning is one call.
+func diffExport(d differ, stored, pushed *jwt.Export) {
+	d.flag("token_req", stored.TokenReq, pushed.TokenReq,
 		"imports need a token", "imports need no token", false)
-	d.value("account_token_position", code, "%s", position(stored), position(pushed))
-	d.activationRevocations(stored.Revocations, pushed.Revocations)
-	d.raw("response_type", code, "a request gets %s", responseType(stored), responseType(pushed),
+	d.value("account_token_position", "%s", position(stored), position(pushed))
+	diffTokenRevocations(d, stored.Revocations, pushed.Revocations)
+	d.raw("response_type", "a request gets %s", responseType(stored), responseType(pushed),
 		responseWords)
-	d.value("response_threshold", code, "a reply may take %s", threshold(stored), threshold(pushed))
-	d.latency(stored.Latency, pushed.Latency)
-	d.flag("advertise", code, stored.Advertise, pushed.Advertise, "is advertised",
+	d.value("response_threshold", "a reply may take %s", threshold(stored), threshold(pushed))
+	diffLatency(d, stored.Latency, pushed.Latency)
+	d.flag("advertise", stored.Advertise, pushed.Advertise, "is advertised",
 		"is not advertised")
-	d.flag("allow_trace", code, stored.AllowTrace, pushed.AllowTrace,
+	d.flag("allow_trace", stored.AllowTrace, pushed.AllowTrace,
 		"traces of importers go in", "traces of importers do not go in")
-	d.text("name", code, "name", stored.Name, pushed.Name)
-	d.text("description", code, "description", stored.Description, pushed.Description)
-	d.text("info_url", code, "info URL", stored.InfoURL, pushed.InfoURL)
+	d.text("name", "name", stored.Name, pushed.Name)
+	d.text("description", "description", stored.Description, pushed.Description)
+	d.text("info_url", "info URL", stored.InfoURL, pushed.InfoURL)
 }
 
 // position returns the words for who may import an export without a token.
@@ -198,22 +193,21 @@ func threshold(e *jwt.Export) string {
 	return Duration(e.ResponseThreshold)
 }
 
-// latency compares how the latency of a service is measured. nil is not at all.
-func (d shareDiffer) latency(stored, pushed *jwt.ServiceLatency) {
-	const code = "export_changed"
+// diffLatency compares how the latency of a service is measured. nil is not at all.
+func diffLatency(d differ, stored, pushed *jwt.ServiceLatency) {
 	switch {
 	case stored == nil && pushed == nil:
 	case pushed == nil:
-		d.add(Change{Field: "service_latency.sampling", Code: code, Sign: removed,
+		d.add(Change{Field: "service_latency.sampling", Sign: removed,
 			Words: "latency is not measured any more"})
 	case stored == nil:
-		d.add(Change{Field: "service_latency.sampling", Code: code, Sign: added, Words: fmt.Sprintf(
+		d.add(Change{Field: "service_latency.sampling", Sign: added, Words: fmt.Sprintf(
 			"latency of %s is measured, results go to %s", sampling(pushed),
 			Plain(string(pushed.Results)))})
 	default:
-		d.value("service_latency.sampling", code, "latency of %s is measured", sampling(stored),
+		d.value("service_latency.sampling", "latency of %s is measured", sampling(stored),
 			sampling(pushed))
-		d.raw("service_latency.results", code, "results of latency go to %s",
+		d.raw("service_latency.results", "results of latency go to %s",
 			string(stored.Results), string(pushed.Results), Plain)
 	}
 }
@@ -227,11 +221,11 @@ func sampling(l *jwt.ServiceLatency) string {
 	return fmt.Sprintf("%d %% of requests", int(l.Sampling))
 }
 
-// activationRevocations compares whose activation tokens for an export count no longer, and up to
+// diffTokenRevocations compares whose activation tokens for an export count no longer, and up to
 // which issue time. A later time revokes more. Unlike users, the keys are those of accounts. Times
 // are in Unix seconds, and the key "*" is all accounts. An equal time adds nothing, and an earlier
 // one has the effect None: it revokes less.
-func (d shareDiffer) activationRevocations(stored, pushed jwt.RevocationList) {
+func diffTokenRevocations(d differ, stored, pushed jwt.RevocationList) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
 		now, is := pushed[key]
@@ -265,13 +259,13 @@ func importID(i *jwt.Import) string {
 	return i.Type.String() + " " + i.Account + " " + string(i.Subject)
 }
 
-// imports compares what the account uses of others. Words are like "service orders.place from
+// diffImports compares what the account uses of others. Words are like "service orders.place from
 // ACNW…V2JU is imported as place".
-func (d shareDiffer) imports(stored, pushed jwt.Imports) {
+func diffImports(d differ, stored, pushed jwt.Imports) {
 	for _, p := range match(stored, pushed, importID) {
 		i := cmp.Or(p.pushed, p.stored)
 		what := fmt.Sprintf("%s %s from %s", i.Type, Plain(Remote(i)), Key(i.Account))
-		in := shareDiffer{d.inside("nats.imports[].", string(i.Subject), what)}
+		in := d.inside("nats.imports[].", string(i.Subject), what).as("import_changed")
 		switch {
 		case p.pushed == nil:
 			in.add(Change{Field: "subject", Code: "import_removed", Sign: removed,
@@ -281,7 +275,7 @@ func (d shareDiffer) imports(stored, pushed jwt.Imports) {
 				Words: " is imported" + imported(i)})
 		default:
 			in.prefix += ": "
-			in.oneImport(p.stored, p.pushed)
+			diffImport(in, p.stored, p.pushed)
 		}
 	}
 }
@@ -335,27 +329,26 @@ func tokenWords(token string) string {
 	return "with a token until " + Time(grant.Expires)
 }
 
-// oneImport compares two versions of an import. Tokens that are issued anew differ, although they
+// diffImport compares two versions of an import. Tokens that are issued anew differ, although they
 // may say the same. The subject and the account are the same in both, since they are the identity.
 // The token is compared as text first, since its words have only its end.
-func (d shareDiffer) oneImport(stored, pushed *jwt.Import) {
-	const code = "import_changed"
+func diffImport(d differ, stored, pushed *jwt.Import) {
 	if stored.Token != pushed.Token {
 		before, now := tokenWords(stored.Token), tokenWords(pushed.Token)
 		if before == now {
 			now = "with another token"
 		}
-		d.add(Change{Field: "token", Code: code, Words: now + d.was(before)})
+		d.add(Change{Field: "token", Words: now + d.was(before)})
 	}
 	field := "local_subject"
 	if stored.GetTo() != pushed.GetTo() {
 		field = "to"
 	}
-	d.raw(field, code, "is here as %s", Local(stored), Local(pushed), Plain)
-	d.raw("to", code, "asks for %s", Remote(stored), Remote(pushed), Plain)
-	d.flag("share", code, stored.Share, pushed.Share,
+	d.raw(field, "is here as %s", Local(stored), Local(pushed), Plain)
+	d.raw("to", "asks for %s", Remote(stored), Remote(pushed), Plain)
+	d.flag("share", stored.Share, pushed.Share,
 		"the exporter sees who asks", "the exporter does not see who asks")
-	d.flag("allow_trace", code, stored.AllowTrace, pushed.AllowTrace,
+	d.flag("allow_trace", stored.AllowTrace, pushed.AllowTrace,
 		"traces go into the exporter", "traces do not go into the exporter")
-	d.text("name", code, "name", stored.Name, pushed.Name)
+	d.text("name", "name", stored.Name, pushed.Name)
 }
