@@ -140,36 +140,51 @@ func ranges(times []jwt.TimeRange) (words []string) {
 }
 
 // diffRevocations compares which users are revoked, and from which issue time on: a JWT of the user
-// that was issued up to then counts no more. A later time revokes more, and an earlier one less.
-//
-// The cases come in an order: what is the same, what is new, what the revocation of all users
-// covers now, what is lifted, and what has another time.
+// that was issued up to then counts no more.
 func diffRevocations(d differ, stored, pushed jwt.RevocationList) {
-	all := pushed[jwt.All]
+	diffRevoked(d, revoked{field: "nats.revocations{}",
+		came: "user_revoked", gone: "user_unrevoked",
+		words: func(key string, before int64) string {
+			return user(key) + " revoked, issued before " + Time(before)
+		},
+		lifted: func(key string, before int64) string {
+			// MaybeCompact of jwt/v2 takes away what the revocation of all users covers.
+			if all := pushed[jwt.All]; key != jwt.All && all >= before {
+				return fmt.Sprintf("%s revoked no longer alone, all users issued before %s are",
+					user(key), Time(all))
+			}
+			return user(key) + " not revoked any more"
+		}}, stored, pushed)
+}
+
+// revoked says how revocations are compared. Their keys are those of users or accounts, and their
+// times are in Unix seconds.
+type revoked struct {
+	field         string
+	came, gone    string                                // codes
+	words, lifted func(key string, before int64) string // for one that came, and one that is gone
+}
+
+// diffRevoked compares revocations. A later time revokes more, and an earlier one less.
+func diffRevoked(d differ, of revoked, stored, pushed jwt.RevocationList) {
 	for _, key := range keysOf(stored, pushed) {
 		before, was := stored[key]
 		now, is := pushed[key]
-		e := d.inside("nats.revocations{}", key, user(key))
-		c := Change{Code: "user_revoked", Words: " revoked, issued before " + Time(now)}
+		c := Change{Field: of.field, Code: of.came, Of: key, Words: of.words(key, now)}
 		switch {
 		case was && is && before == now:
 			continue
+		case !is:
+			c.Code, c.Sign, c.Effect, c.Words = of.gone, removed, None, of.lifted(key, before)
 		case !was:
 			c.Sign = added
-		// MaybeCompact of jwt/v2 takes away what the revocation of all users covers.
-		case !is && key != jwt.All && all >= before:
-			c = Change{Code: "user_unrevoked", Sign: removed, Effect: None, Words: fmt.Sprintf(
-				" revoked no longer alone, all users issued before %s are", Time(all))}
-		case !is:
-			c = Change{Code: "user_unrevoked", Sign: removed, Effect: None,
-				Words: " not revoked any more"}
 		default:
 			c.Words += d.was(Time(before))
 			if now < before {
 				c.Effect = None
 			}
 		}
-		e.add(c)
+		d.add(c)
 	}
 }
 

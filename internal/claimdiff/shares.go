@@ -222,35 +222,21 @@ func sampling(l *jwt.ServiceLatency) string {
 }
 
 // diffTokenRevocations compares whose activation tokens for an export count no longer, and up to
-// which issue time. A later time revokes more. Unlike users, the keys are those of accounts. Times
-// are in Unix seconds, and the key "*" is all accounts. An equal time adds nothing, and an earlier
-// one has the effect None: it revokes less.
+// which issue time. Unlike users, the keys are those of accounts.
 func diffTokenRevocations(d differ, stored, pushed jwt.RevocationList) {
-	for _, key := range keysOf(stored, pushed) {
-		before, was := stored[key]
-		now, is := pushed[key]
-		whose := "tokens of account " + Key(key)
+	whose := func(key string) string {
 		if key == jwt.All {
-			whose = "tokens of all accounts"
+			return "tokens of all accounts"
 		}
-		c := Change{Field: "revocations{}", Of: key, Code: "activation_revoked"}
-		c.Words = whose + " issued before " + Time(now) + " do not count"
-		switch {
-		case was && is && before == now:
-			continue
-		case !is:
-			c.Code, c.Sign, c.Effect, c.Words = "activation_unrevoked", removed, None,
-				whose+" count again"
-		case !was:
-			c.Sign = added
-		default:
-			c.Words += ", was " + Time(before)
-			if now < before {
-				c.Effect = None
-			}
-		}
-		d.add(c)
+		return "tokens of account " + Key(key)
 	}
+	diffRevoked(d, revoked{field: "revocations{}",
+		came: "activation_revoked", gone: "activation_unrevoked",
+		words: func(key string, before int64) string {
+			return whose(key) + " issued before " + Time(before) + " do not count"
+		},
+		lifted: func(key string, _ int64) string { return whose(key) + " count again" },
+	}, stored, pushed)
 }
 
 // importID is what an import is matched by. The subject here is not in it, so that an import with
