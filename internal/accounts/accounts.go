@@ -137,7 +137,11 @@ type Account struct {
 // NewAccount describes a JWT whose head has been verified. token may have space around it, which is
 // served with it. The caller must not change the bytes afterwards.
 func NewAccount(token []byte, head trust.Head) *Account {
-	hash := trust.HashOf(token)
+	return newAccount(token, trust.HashOf(token), head)
+}
+
+// newAccount is NewAccount for a JWT whose hash is known.
+func newAccount(token []byte, hash Digest, head trust.Head) *Account {
 	return Account{Head: head, Key: head.Subject, JWT: token, Hash: hash}.tagged()
 }
 

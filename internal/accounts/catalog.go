@@ -63,26 +63,22 @@ func (t *Trust) trusts(issuer string) bool {
 	return len(t.Operators) == 0 || t.Operators.Trusts(issuer)
 }
 
-// verify verifies what is stored for an account. The Account of a damaged JWT has an empty head.
-func (c *catalog) verify(t *Trust, key string, token []byte) (*Account, error) {
+// check verifies what is stored for an account, unless the index knows that these bytes are good:
+// then the signature is not checked again. The Account of a damaged JWT has an empty head.
+func (c *catalog) check(t *Trust, key string, token []byte) (*Account, error) {
+	trimmed := bytes.TrimSpace(token)
+	hash := trust.HashOf(trimmed)
+	if known := c.index.Get(key); known.Servable && known.Hash == hash {
+		if head, err := trust.Peek(trimmed); err == nil && t.trusts(head.Issuer) {
+			return newAccount(token, hash, head), nil
+		}
+	}
 	c.verified.Add(1)
-	head, err := t.Operators.Check(key, bytes.TrimSpace(token))
+	head, err := t.Operators.Check(key, trimmed)
 	if err != nil {
 		head = trust.Head{}
 	}
-	return NewAccount(token, head), err
-}
-
-// check is verify, unless the index knows that these bytes are good: then the signature is not
-// verified again.
-func (c *catalog) check(t *Trust, key string, token []byte) (*Account, error) {
-	known, trimmed := c.index.Get(key), bytes.TrimSpace(token)
-	if known.Servable && known.Hash == trust.HashOf(trimmed) {
-		if head, err := trust.Peek(trimmed); err == nil && t.trusts(head.Issuer) {
-			return NewAccount(token, head), nil
-		}
-	}
-	return c.verify(t, key, token)
+	return newAccount(token, hash, head), err
 }
 
 // hasNewer reports whether the configuration has a JWT of the account that is not older than floor.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"nats-account-server/internal/logging"
-	"nats-account-server/internal/trust"
 )
 
 const (
@@ -47,11 +46,11 @@ func (r *Registry) Reassert(key string) {
 // that is so.
 func (r *Registry) Adopt(ctx context.Context, key string, running []byte) bool {
 	stored, err := r.GetLocal(ctx, key)
-	head, unreadable := trust.Peek(running)
-	if err != nil || unreadable != nil || head.IssuedAt <= stored.IssuedAt {
+	o := newOffer(key, running, Origin{Kind: KindPack, Peer: true}, r.trust.Load())
+	if err != nil || o.read() != nil || o.IssuedAt <= stored.IssuedAt {
 		return false
 	}
-	result, err := r.Put(ctx, key, running, Origin{Kind: KindPack, Peer: true})
+	result, err := r.put(ctx, o)
 	return err == nil && result.Changed
 }
 

@@ -74,8 +74,12 @@ func (c *scanner) survey(ctx context.Context, whole bool) (s survey) {
 		if s.stored++; v.Servable || t.hasNewer(key, v.Floor) {
 			continue
 		}
-		if s.bad++; s.bad <= maxNamed {
-			s.name(key, c.whyBad(t, key))
+		if s.bad++; s.bad > maxNamed {
+			continue
+		}
+		if why := c.whyBad(t, key); why != nil { // otherwise a good one has just come
+			s.named = append(s.named, fmt.Sprintf("%s (%s)", key,
+				logging.Quote(why.Error(), maxErrorBytes)))
 		}
 	}
 	if s.bad > maxNamed {
@@ -85,14 +89,6 @@ func (c *scanner) survey(ctx context.Context, whole bool) (s survey) {
 		c.judged = t
 	}
 	return s
-}
-
-// name adds a JWT that is not served. Without an error a good one has just come.
-func (s *survey) name(key string, err error) {
-	if err != nil {
-		s.named = append(s.named, fmt.Sprintf("%s (%s)", key,
-			logging.Quote(err.Error(), maxErrorBytes)))
-	}
 }
 
 // whyBad returns why what is stored for an account is not served.

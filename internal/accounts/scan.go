@@ -309,7 +309,7 @@ func (c *catalog) renewed(
 		return had
 	}
 	found, _ := c.verdicts.Find(key, t.mark, token,
-		func(token []byte) (*Account, error) { return c.verify(t, key, token) })
+		func(token []byte) (*Account, error) { return c.check(t, key, token) })
 	v := *found
 	v.stamp = stamp
 	// A change of the trust may concern very many: each is logged when it is asked for.
