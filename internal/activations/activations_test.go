@@ -450,6 +450,36 @@ func TestWhileNoAccountCanBeReadNoIssuerIsBad(t *testing.T) {
 	wantError(t, "CheckIssuer of junk", err, activations.ErrBadJWT)
 }
 
+// TestPutAsTakesATokenUnderItsHashOnly. What has another hash is damaged, and no decision of the
+// policy.
+func TestPutAsTakesATokenUnderItsHashOnly(t *testing.T) {
+	e, exporter, _ := newExporter(t)
+	token, hash := jwttest.Activation(t, exporter, jwttest.NewAccount(t), e.now)
+	_, other := jwttest.Activation(t, jwttest.NewAccount(t), exporter, e.now)
+	file := accounts.Origin{Kind: accounts.KindFile, File: true}
+	for _, c := range []struct {
+		name  string
+		hash  string
+		token []byte
+		want  error
+	}{
+		{"of another hash", other, token, accounts.ErrDamaged},
+		{"junk", hash, []byte("junk"), accounts.ErrDamaged},
+		{"nothing", hash, nil, accounts.ErrDamaged},
+		{"its own, with a line break", hash, append(bytes.Clone(token), '\n'), nil},
+	} {
+		e.events = nil
+		_, changed, err := e.tokens.PutAs(t.Context(), c.hash, c.token, file)
+		wantError(t, c.name, err, c.want)
+		if isTaken := c.want == nil; changed != isTaken || (len(e.events) == 1) != isTaken {
+			t.Errorf("%s: changed: %v, in the audit: %d", c.name, changed, len(e.events))
+		}
+	}
+	if got, err := e.tokens.GetLocal(t.Context(), hash); err != nil || !bytes.Equal(got.JWT, token) {
+		t.Errorf("stored is %v, %v", got, err)
+	}
+}
+
 func TestCheckWantsTheTokenOfAHash(t *testing.T) {
 	a, b := jwttest.NewAccount(t), jwttest.NewAccount(t)
 	token, hash := jwttest.Activation(t, a, b, time.Now())
