@@ -62,7 +62,8 @@
 //	expire.go       JWTs that have expired
 //	announce.go     what is announced, and when; delivery.go, how far it has got
 //	reassert.go     the stored JWT is announced again, since another one was
-//	scan.go         what has come into the store by hand; review.go, what is not good any more
+//	update.go       the index gets what the store has of one account
+//	scan.go         and of all of them; review.go, what is not good any more
 //	pack.go         all accounts, a line each; packline.go has the line
 //	merge.go        which of two is the newest: two files, or what two servers have
 //	dryrun.go       what Put would do

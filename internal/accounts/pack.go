@@ -4,12 +4,49 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"math"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"nats-account-server/internal/jwtstore"
 )
+
+// Digest is the digest of the store, as the last rescan and all changes since have left it.
+func (c *catalog) Digest() Digest { return c.index.Digest(c.Now()) }
+
+// isShown reports whether an account is in the digest, in the keys and in the pack: its JWT is
+// servable and has not expired.
+func isShown(v jwtstore.Version, now time.Time) bool { return v.Servable && !v.Expired(now) }
+
+// Keys returns the accounts that are in the digest, sorted.
+func (c *catalog) Keys() []string {
+	keys, _ := c.FirstKeys(math.MaxInt)
+	return keys
+}
+
+// FirstKeys returns the first accounts of Keys, no more than limit, and whether these are all.
+func (c *catalog) FirstKeys(limit int) (keys []string, all bool) {
+	keys = []string{}
+	for key := range c.shown(c.Now()) {
+		if len(keys) == limit {
+			return keys, false
+		}
+		keys = append(keys, key)
+	}
+	return keys, true
+}
+
+// shown yields the accounts that are in the digest, by key. It reads a part of the index at a time.
+func (c *catalog) shown(now time.Time) iter.Seq2[string, jwtstore.Version] {
+	return func(yield func(string, jwtstore.Version) bool) {
+		for key, v := range c.index.All() {
+			if isShown(v, now) && !yield(key, v) {
+				return
+			}
+		}
+	}
+}
 
 // A pack is read by several goroutines, some accounts at a time: opening a file takes longer than
 // sending its line.
