@@ -52,7 +52,8 @@
 //
 // In the order in which to read them:
 //
-//	accounts.go     Origin, Account, Trust, Options, and Registry
+//	accounts.go     Origin, Account, Options, and Registry
+//	trust.go        Trust, which a reload replaces, and the configured system account
 //	store.go        what the package needs of others: Store, Committer, Source, Signer
 //	put.go          the way in; sign.go, for a JWT that an account has signed itself
 //	policy.go       the rules; rules.go has their order, precondition.go that of If-Match
@@ -81,10 +82,8 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -126,6 +125,28 @@ const (
 	KindReassert = "reassert" // the stored JWT is announced again, since another one was
 )
 
+// isPosted reports whether a client has posted it. An unchanged JWT is announced again then, and
+// one that the operator did not sign goes to the signing service.
+func (o Origin) isPosted() bool { return o.Kind == KindHTTP }
+
+// isClient reports whether neither another account server nor a file has it.
+func (o Origin) isClient() bool { return !o.Peer && !o.File }
+
+// reasserts reports whether a refused JWT makes this server announce the stored one again.
+// Nats-servers have heard what is published on an update subject, and may run it.
+func (o Origin) reasserts() bool { return o.Kind == KindNATS }
+
+// indexFirst reports whether a JWT is compared with the index first. A peer offers all that it has,
+// again and again: what is the same or older leaves no line in the audit log.
+func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
+
+// isLenient reports whether the claims may be any that an operator has signed, at any time.
+func (o Origin) isLenient() bool { return o.File || o.ByRevision() }
+
+// ByRevision reports whether the bucket says what comes after what. Another server has decided
+// about it.
+func (o Origin) ByRevision() bool { return o.Kind == KindKV && !o.ByHand }
+
 // Account is a verified account JWT. It is never changed.
 type Account struct {
 	trust.Head        // what the JWT says
@@ -162,31 +183,6 @@ func (a Account) tagged() *Account {
 		a.ID = a.ETag[1 : 1+len(id)]
 	}
 	return &a
-}
-
-// Trust is what JWTs are verified against. A reload replaces it as a whole; it is never changed.
-type Trust struct {
-	// Operators sign the accounts. If there are none only files are taken, and a JWT only has to be
-	// consistent in itself to be served.
-	Operators trust.Operators
-	// System is served while the store lacks a good JWT of the system account; nil: none is
-	// configured.
-	System *Account
-	// SystemKey is the system account of which only the public key is configured, "" if there is
-	// none.
-	SystemKey string
-	// WarnOnly means that claims which nats-server refuses are taken, with a warning.
-	WarnOnly bool
-
-	// mark tells one set of keys that may sign accounts from another. What was judged under another
-	// mark is judged again.
-	mark uint64
-}
-
-// isSystem reports whether an account is the system account.
-func (t *Trust) isSystem(key string) bool {
-	return t.System != nil && t.System.Key == key || t.SystemKey == key ||
-		t.Operators.NameSystemAccount(key)
 }
 
 // Options is what a Registry needs.
@@ -247,48 +243,5 @@ func New(o Options) *Registry {
 	return r
 }
 
-// SetTrust replaces what JWTs are verified against. If an operator JWT is another one, every stored
-// JWT is judged again when it is next asked for. If the JWT of the system account is another one,
-// and is served, it is announced. At the start it is if it is newer than that of an earlier
-// process.
-func (r *Registry) SetTrust(t Trust) {
-	hash := sha256.Sum256([]byte(strings.Join(t.Operators.Signers(), " ")))
-	t.mark = binary.BigEndian.Uint64(hash[:])
-	old := r.trust.Swap(&t)
-	isNew := r.recordSystem(t.System)
-	if old != nil { // a reload announces an older one too: that is what the file says now
-		isNew = t.System != nil && (old.System == nil || old.System.Hash != t.System.Hash)
-	}
-	if t.System != nil {
-		r.announceSystem(t.System, isNew)
-	}
-}
-
 // SetPrimary replaces the account server that this one follows; nil means none.
 func (r *Registry) SetPrimary(p Primary) { r.primary.Store(&p) }
-
-// Operators returns the operators that sign accounts now.
-func (r *Registry) Operators() trust.Operators { return r.trust.Load().Operators }
-
-// HasOperator reports whether an operator is configured.
-func (r *Registry) HasOperator() bool { return len(r.trust.Load().Operators) > 0 }
-
-// SystemAccounts returns the public keys of the system accounts: one for each operator that names
-// it, and the configured one. nil means that none is known.
-func (r *Registry) SystemAccounts() []string {
-	t := r.trust.Load()
-	keys := t.Operators.SystemAccounts()
-	if t.System != nil && !slices.Contains(keys, t.System.Key) {
-		keys = append(keys, t.System.Key)
-	}
-	return keys
-}
-
-// IsForeign reports whether another operator than ours has signed a JWT of any kind, as the JWT
-// says. Without an operator no JWT is foreign.
-func (r *Registry) IsForeign(token []byte) bool {
-	ours := r.trust.Load().Operators
-	issuer := trust.Issuer(bytes.TrimSpace(token))
-	return len(ours) > 0 && trust.IsOperatorKey(issuer) && !ours.Trusts(issuer) &&
-		!ours.RequireSigningKey(issuer)
-}

@@ -122,28 +122,6 @@ func (a *announcing) announceEdited(key string) {
 	})
 }
 
-// announceSystem announces the configured JWT of the system account if it is new, and warns if it
-// is older than one that was accepted. One that is not served changes nothing.
-func (c *catalog) announceSystem(configured *Account, isNew bool) {
-	served, err := c.load(configured.Key)
-	if err != nil || served.Hash != configured.Hash {
-		return
-	}
-	if configured.IssuedAt < c.index.Get(configured.Key).Floor.IssuedAt {
-		c.Log.Warn(fmt.Sprintf("%s - the configured JWT of the system account was issued at %s "+
-			"and is older than one that was accepted before: it is served, since the store "+
-			"has none; renew its file",
-			logging.ShortKey(configured.Key),
-			logging.Time(time.Unix(configured.IssuedAt, 0))))
-	}
-	if !isNew || !c.Announcer.IsConfigured() {
-		return
-	}
-	c.Log.Info(logging.ShortKey(configured.Key) +
-		" - the configured JWT of the system account is another one: it is announced")
-	c.announcing.announceStored(configured.Key)
-}
-
 // touch commits that the JWT which is served is to be announced once more. That may be the
 // configured system account's.
 func (a *announcing) touch(ctx context.Context, key, kind string) (seq uint64, err error) {

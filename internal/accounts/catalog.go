@@ -57,12 +57,6 @@ func newCatalog(o Options) *catalog {
 	return c
 }
 
-// trusts reports whether an account JWT of this issuer counts. Without an operator each does that
-// is consistent in itself.
-func (t *Trust) trusts(issuer string) bool {
-	return len(t.Operators) == 0 || t.Operators.Trusts(issuer)
-}
-
 // check verifies what is stored for an account, unless the index knows that these bytes are good:
 // then the signature is not checked again. The Account of a damaged JWT has an empty head.
 func (c *catalog) check(t *Trust, key string, token []byte) (*Account, error) {
@@ -79,11 +73,6 @@ func (c *catalog) check(t *Trust, key string, token []byte) (*Account, error) {
 		head = trust.Head{}
 	}
 	return newAccount(token, hash, head), err
-}
-
-// hasNewer reports whether the configuration has a JWT of the account that is not older than floor.
-func (t *Trust) hasNewer(key string, floor jwtstore.Floor) bool {
-	return t.System != nil && t.System.Key == key && t.System.IssuedAt >= floor.IssuedAt
 }
 
 // load returns the stored JWT of an account, or the configured system account if there is none that
@@ -156,24 +145,6 @@ func checkAnyOperator(key string, token []byte) (trust.Head, error) {
 		err = ErrBadIssuer
 	}
 	return head, err
-}
-
-// recordSystem makes the configured JWT of the system account a floor, since it is served. It stays
-// one when the configuration does not have it any more. nil means none. It reports whether an older
-// one was known before.
-func (c *catalog) recordSystem(sys *Account) (isNewer bool) {
-	for sys != nil {
-		had := c.index.Get(sys.Key)
-		next := had
-		next.Floor = RaiseFloor(had.Floor, sys, jwtstore.Stamp{}, c.Now())
-		if sys.IssuedAt <= had.Floor.IssuedAt {
-			return false
-		}
-		if c.index.Swap(sys.Key, had, next) {
-			return had.Floor != jwtstore.Floor{}
-		}
-	}
-	return false
 }
 
 // checkClock warns if this server's clock is behind what was accepted.

@@ -32,28 +32,6 @@ type policy struct {
 	announcer            interface{ MaxPayload() int }
 }
 
-// isPosted reports whether a client has posted it. An unchanged JWT is announced again then, and
-// one that the operator did not sign goes to the signing service.
-func (o Origin) isPosted() bool { return o.Kind == KindHTTP }
-
-// isClient reports whether neither another account server nor a file has it.
-func (o Origin) isClient() bool { return !o.Peer && !o.File }
-
-// reasserts reports whether a refused JWT makes this server announce the stored one again.
-// Nats-servers have heard what is published on an update subject, and may run it.
-func (o Origin) reasserts() bool { return o.Kind == KindNATS }
-
-// indexFirst reports whether a JWT is compared with the index first. A peer offers all that it has,
-// again and again: what is the same or older leaves no line in the audit log.
-func (o Origin) indexFirst() bool { return o.Peer && !o.Broadcast }
-
-// isLenient reports whether the claims may be any that an operator has signed, at any time.
-func (o Origin) isLenient() bool { return o.File || o.ByRevision() }
-
-// ByRevision reports whether the bucket says what comes after what. Another server has decided
-// about it.
-func (o Origin) ByRevision() bool { return o.Kind == KindKV && !o.ByHand }
-
 // offer is a JWT that Put decides about. One goroutine uses it, for one Put.
 //
 // Its fields are filled in step by step: newOffer, then read, then current under the account's

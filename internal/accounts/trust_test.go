@@ -30,6 +30,11 @@ func TestWhatIsTrustedNow(t *testing.T) {
 		{"two operators", both, []string{e.op.System.ID, stranger.System.ID}, false},
 		{"a system account of no operator", accounts.Trust{System: configured.System},
 			[]string{e.op.System.ID}, false},
+		{"only its key is configured", accounts.Trust{SystemKey: e.op.System.ID},
+			[]string{e.op.System.ID}, false},
+		{"a key is configured that no operator names",
+			accounts.Trust{Operators: both.Operators, SystemKey: a.ID},
+			[]string{e.op.System.ID, stranger.System.ID}, false},
 		{"none", accounts.Trust{}, nil, false},
 	} {
 		r := accounts.New(e.options(t, func(o *accounts.Options) { o.Trust = c.trust }))
