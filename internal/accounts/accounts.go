@@ -225,9 +225,6 @@ func New(o Options) *Registry {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Observer == nil {
-		o.Observer = noObserver{}
-	}
 	c := newCatalog(o)
 	s := &scanner{catalog: c}
 	r := &Registry{

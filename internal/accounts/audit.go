@@ -65,13 +65,11 @@ type Observer interface {
 	Observe(Event) error
 }
 
-// noObserver is an Observer that does nothing.
-type noObserver struct{}
-
-func (noObserver) Observe(Event) error { return nil }
-
 // observe tells the Observer a decision, and returns an ErrAudit for its error.
 func (c *catalog) observe(e Event) error {
+	if c.Observer == nil {
+		return nil
+	}
 	if err := c.Observer.Observe(e); err != nil {
 		return fmt.Errorf("%w: %w", ErrAudit, err)
 	}
@@ -81,7 +79,7 @@ func (c *catalog) observe(e Event) error {
 // observeRefused tells the Observer of something that is refused. The sender gets an error anyway.
 func (c *catalog) observeRefused(e Event, reason string) {
 	e.Result, e.Reason = Refused, reason
-	_ = c.Observer.Observe(e)
+	_ = c.observe(e)
 }
 
 // event is what became of an offer. It leaves out the key of a path that names no account: that was

@@ -90,7 +90,9 @@ func (r *Registry) Get(ctx context.Context, key string) (*Account, error) {
 func (r *Registry) miss(
 	ctx context.Context, key string, primary Primary, askPeers bool,
 ) (*Account, error) {
-	a, err := r.misses.Ask(ctx, key, primary != nil, func(ctx context.Context) (*Account, error) {
+	// An answer that was judged under another trust is none.
+	what := fmt.Sprintf("%s %x", key, r.trust.Load().mark)
+	a, err := r.misses.Ask(ctx, what, primary != nil, func(ctx context.Context) (*Account, error) {
 		return r.askOthers(ctx, key, primary, askPeers)
 	})
 	switch {

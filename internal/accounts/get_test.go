@@ -493,6 +493,42 @@ func TestWhatTheIndexKnowsIsNotVerifiedAgain(t *testing.T) {
 	}
 }
 
+// waiting is a source that ends when it may.
+type waiting struct {
+	token []byte
+	may   chan struct{}
+}
+
+func (w *waiting) Find(_ context.Context, _ string, take func(token []byte) error) error {
+	err := take(w.token)
+	<-w.may
+	return err
+}
+
+// TestAnAnswerUnderAnotherTrustIsNotShared: what a client gets that asks after a reload was judged
+// after it, although an earlier client has asked for the same.
+func TestAnAnswerUnderAnotherTrustIsNotShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		peers := &waiting{may: make(chan struct{})}
+		e := newEnv(t, func(o *accounts.Options) { o.Peers = peers })
+		a := jwttest.NewAccount(t)
+		peers.token = e.signed(t, a, 0)
+		e.registry.SetTrust(e.trust(t, jwttest.NewOperator(t)))
+		var before, after error
+		var asking sync.WaitGroup
+		asking.Go(func() { _, before = e.registry.Get(t.Context(), a.ID) })
+		synctest.Wait()
+		e.registry.SetTrust(e.trust(t, e.op))
+		asking.Go(func() { _, after = e.registry.Get(t.Context(), a.ID) })
+		synctest.Wait()
+		close(peers.may)
+		asking.Wait()
+		if after != nil {
+			t.Errorf("%v, and after the reload %v", before, after)
+		}
+	})
+}
+
 // TestOfSeveralPeersTheNewestAnswerCounts, whichever comes first.
 func TestOfSeveralPeersTheNewestAnswerCounts(t *testing.T) {
 	peers := several{}

@@ -22,7 +22,7 @@ const (
 // Misses asks other servers for what is not stored, once for all that want to know the same at the
 // same time.
 type Misses[T any] struct {
-	group   singleflight.Group  // by key, and the servers that the request has come through
+	group   singleflight.Group  // by what, and the servers that the request has come through
 	bounded *semaphore.Weighted // lookups at the primary
 }
 
@@ -31,15 +31,15 @@ func NewMisses[T any]() *Misses[T] {
 	return &Misses[T]{bounded: semaphore.NewWeighted(maxMisses)}
 }
 
-// Ask returns what ask returns, within a second or so. Requests that have come through different
-// servers are different ones. If bounded is set, it is one of at most maxMisses lookups at a time.
+// Ask returns what ask returns, within a second or so. what says what is asked for. Requests that
+// have come through different servers are different ones. If bounded is set, it is one of at most maxMisses lookups at a time.
 // The error wraps ErrUnreadable if there is no answer in time.
 func (m *Misses[T]) Ask(
-	ctx context.Context, key string, bounded bool, ask func(ctx context.Context) (T, error),
+	ctx context.Context, what string, bounded bool, ask func(ctx context.Context) (T, error),
 ) (answer T, err error) {
 	waiting, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()
-	asked := m.group.DoChan(key+" "+Via(ctx), func() (any, error) {
+	asked := m.group.DoChan(what+" "+Via(ctx), func() (any, error) {
 		// Others may wait for the answer too.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), missTimeout)
 		defer cancel()

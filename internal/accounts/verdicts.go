@@ -96,7 +96,15 @@ func (vs *Verdicts[T]) Load(
 	if stamp.IsCommit() {
 		changes = 0
 	}
-	return vs.judge(key, mark, token, stamp, changes, check), nil
+	v, isKnown := vs.Find(key, mark, token, check)
+	vs.report(key, v)
+	if isKnown && v.stamp == stamp && v.changes == changes {
+		return v, nil
+	}
+	stamped := *v
+	stamped.stamp, stamped.changes = stamp, changes
+	vs.put(key, &stamped)
+	return &stamped, nil
 }
 
 // report logs a version that can't be served, once in a while. The line is the original's, which
@@ -115,21 +123,6 @@ func (vs *Verdicts[T]) logDamaged(key, version string, why error) {
 		vs.log.Error(fmt.Sprintf("%s - error loading JWT - %s", logging.ShortKey(key),
 			logging.Quote(why.Error(), maxErrorBytes)))
 	}
-}
-
-// judge returns the verdict on what the store has returned under a stamp, and remembers it.
-func (vs *Verdicts[T]) judge(
-	key string, mark uint64, token []byte, stamp jwtstore.Stamp, changes uint64,
-	check func(token []byte) (T, error),
-) *Verdict[T] {
-	v, isKnown := vs.Find(key, mark, token, check)
-	if vs.report(key, v); isKnown && v.stamp == stamp && v.changes == changes {
-		return v
-	}
-	stamped := *v
-	stamped.stamp, stamped.changes = stamp, changes
-	vs.put(key, &stamped)
-	return &stamped
 }
 
 // Find returns the verdict on these stored bytes: the one that is remembered, or a new one, which
