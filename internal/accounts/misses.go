@@ -32,8 +32,8 @@ func NewMisses[T any]() *Misses[T] {
 }
 
 // Ask returns what ask returns, within a second or so. what says what is asked for. Requests that
-// have come through different servers are different ones. If bounded is set, it is one of at most maxMisses lookups at a time.
-// The error wraps ErrUnreadable if there is no answer in time.
+// have come through different servers are different ones. If bounded is set, it is one of at most
+// maxMisses lookups at a time. The error wraps ErrUnreadable if there is no answer in time.
 func (m *Misses[T]) Ask(
 	ctx context.Context, what string, bounded bool, ask func(ctx context.Context) (T, error),
 ) (answer T, err error) {
