@@ -79,7 +79,6 @@
 package accounts
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"fmt"
