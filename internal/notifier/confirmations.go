@@ -8,6 +8,13 @@ import (
 	"nats-account-server/internal/accounts"
 )
 
+const (
+	// sparingInterval is the wait before an account is announced again that is not wholly in effect
+	// somewhere, if a server lacks it still. It doubles each time up to maxSparing.
+	sparingInterval = time.Minute
+	maxSparing      = time.Hour
+)
+
 // confirmations are the announcements with respect to attempts that only confirm: the servers are
 // asked what they run.
 type confirmations struct{ *announcements }

@@ -126,6 +126,7 @@
 //	answers.go        nats-server's texts, and what they mean
 //	announcement.go   one change on its way, and one attempt
 //	announcements.go  the changes that some server has not acknowledged
+//	attempts.go       how an attempt begins and ends
 //	schedule.go       when they are sent: the queue of them, and what is in flight
 //	confirmations.go  attempts that only confirm
 //	server.go         one nats-server

@@ -33,6 +33,10 @@ const (
 	aboutNothing = "nothing"
 )
 
+// connectInterval is the least time between two announcements that clients cause which connect to a
+// cache.
+const connectInterval = time.Second
+
 // receiveAnswer takes every answer to an announcement, also to one of an earlier session or
 // process.
 func (s *session) receiveAnswer(m *nats.Msg) {
