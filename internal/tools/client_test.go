@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 
@@ -226,5 +227,32 @@ func TestAnImportAsksAgainForWhatWasMissing(t *testing.T) {
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q; %v", impact, got, want, err)
 		}
+	}
+}
+
+// A server that sends no more packs now is asked again, and not before it says.
+func TestABusyServerIsAskedForItsPackAgainWhenItSays(t *testing.T) {
+	t.Parallel()
+	op, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
+	line := a.ID + "|" + string(op.Account(t, a))
+	var asked []time.Time
+	c := client(t, fake{
+		"GET /jwt/v1/pack": func(w http.ResponseWriter, r *http.Request) {
+			if asked = append(asked, time.Now()); len(asked) == 1 {
+				w.Header().Set("Retry-After", "1")
+				says(http.StatusServiceUnavailable, "busy")(w, r)
+				return
+			}
+			says(http.StatusOK, line)(w, r)
+		},
+		"HEAD /jwt/v1/pack?max=2": says(http.StatusOK, ""),
+	})
+	n := 0
+	err := c.Each(t.Context(), func(tools.Entry) error { n++; return nil })
+	if err != nil || n != 1 || len(asked) != 2 {
+		t.Fatalf("%d entries, asked %d times: %v", n, len(asked), err)
+	}
+	if waited := asked[1].Sub(asked[0]); waited < time.Second {
+		t.Errorf("it is asked again after %s", waited)
 	}
 }
