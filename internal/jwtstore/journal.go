@@ -159,6 +159,16 @@ func (j *journal) commitGroupLocked() {
 	}
 }
 
+// countLocked records that n more changes of the file are durable. Where it can't be written, a
+// missing end is not noticed. The caller must hold the commit token.
+func (j *journal) countLocked(n int) {
+	if n == 0 {
+		return
+	}
+	j.count += uint32(n)
+	_, _ = j.file.WriteAt(appendCount(nil, j.generation, j.count), countAt)
+}
+
 // reportLocked records how long a group has taken, or why it failed. A group without changes has
 // only events.
 func (j *journal) reportLocked(changes int, took time.Duration, err error) {

@@ -35,7 +35,7 @@
 //
 //	dir.go, memory.go   the two stores; what a start does
 //	writer.go           Put, Delete and Touch: compare and commit
-//	journal.go          the commit; record.go, journal_count.go have its format, replay.go reads it
+//	journal.go          the commit; record.go has its format, replay.go reads it
 //	checkpoint.go       when the journal begins anew, and ends
 //	unflushed.go        what is committed, and in no file yet
 //	directory.go        the files; layout.go has their paths, file.go reads one, writefile.go

@@ -108,8 +108,7 @@ func replay(data []byte) (*replayed, error) {
 		s.damage = append(s.damage, "its head is damaged")
 	}
 	s.scan(data)
-	// A damaged head has no count that can be relied on.
-	if whole {
+	if whole { // a damaged head has no count that can be relied on
 		s.compareCount(parseCount(data, generation))
 	}
 	// From here on no body is a part of data, so that memory is free again.
@@ -277,6 +276,14 @@ func (d *Dir) isBarred(r *record, known Version) bool {
 	}
 	tombstone, err := d.fileTombstone(d.directory.readers, r.key)
 	return err == nil && tombstone != nil && !d.directory.newer(r.key, r.body, tombstone)
+}
+
+// compareCount records as damage that fewer changes were found than are durable.
+func (s *replayed) compareCount(count uint32) {
+	if s.changes < count {
+		s.damage = append(s.damage, fmt.Sprintf("%d acknowledged changes or more are missing: "+
+			"push the latest JWTs again, or copy their files into the directory", count-s.changes))
+	}
 }
 
 // Journaled returns the changes of the store in dir that are in its journal only, by the name of

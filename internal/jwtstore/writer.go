@@ -152,20 +152,7 @@ func (w *writer) commitIf(
 		return 0, err
 	}
 	defer unlock()
-	var now Stored
-	now.JWT, now.Stamp, err = w.store.Load(r.key, Stamp{})
-	// A directory in the place of the file, or a bad block of the disk, stays as it is however
-	// often it is read.
-	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EIO) {
-		now.JWT, err = nil, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
-	absent := err
-	now.Absent = absent != nil
-	// A tombstone that can't be read is an error: without it a deleted account could come back.
-	now.Tombstone, err = w.store.Tombstone(r.key)
+	now, absent, err := w.stored(r.key)
 	if err != nil {
 		return 0, err
 	}
@@ -181,6 +168,23 @@ func (w *writer) commitIf(
 		return 0, err
 	}
 	return w.store.commit(ctx, r)
+}
+
+// stored returns what readers see of an account. absent is the error if there is no JWT.
+func (w *writer) stored(key string) (now Stored, absent, err error) {
+	now.JWT, now.Stamp, absent = w.store.Load(key, Stamp{})
+	switch {
+	// A directory in the place of the file, or a bad block of the disk, stays as it is however
+	// often it is read.
+	case errors.Is(absent, errIrregular), errors.Is(absent, syscall.EIO):
+		now.JWT, absent = nil, nil
+	case absent != nil && !errors.Is(absent, fs.ErrNotExist):
+		return Stored{}, nil, absent
+	}
+	now.Absent = absent != nil
+	// A tombstone that can't be read is an error: without it a deleted account could come back.
+	now.Tombstone, err = w.store.Tombstone(key)
+	return now, absent, err
 }
 
 // checkSize refuses what is empty or larger than any JWT. what is for the error. The limit is in
