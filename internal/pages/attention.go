@@ -98,8 +98,7 @@ func (n *notes) addServers(o *overview) {
 			n.add(warn, "Waiting", "waiting", srv)
 		}
 	}
-	folded := []string{"Away", "No answer", "Waiting"}
-	n.fold(func(tag string) bool { return slices.Contains(folded, tag) }, "more-servers")
+	n.fold("more-servers", "Away", "No answer", "Waiting")
 }
 
 // partlyNote is what the template shows of an account that is not wholly in effect at a
@@ -226,14 +225,14 @@ func danglingNoteOf(f monitor.DanglingImport) danglingNote {
 		From: account{f.From.Key, f.From.Name}, IsStored: f.From.IsStored}
 }
 
-// fold keeps maxAlike of the notes whose tags are alike. A last note, which the template "note-"
+// fold keeps maxAlike of the notes that have one of the tags. A last note, which the template "note-"
 // and name makes, says how many more there would be. The notes that are left out are those that
 // came last.
-func (n *notes) fold(isAlike func(tag string) bool, name string) {
+func (n *notes) fold(name string, tags ...string) {
 	var kept []Note
 	seen := 0
 	for _, note := range n.all {
-		if isAlike(note.Tag) {
+		if slices.Contains(tags, note.Tag) {
 			if seen++; seen > maxAlike {
 				continue
 			}
