@@ -36,7 +36,7 @@ type Result struct {
 
 // Put is the one way in. It verifies that the operator signed the JWT for the account, compares it
 // with what is stored, commits it and has it announced. It does not wait for nats-servers. What is
-// done differently for one way in than for another follows from the Origin, see policy.go.
+// done differently for one way in than for another follows from the methods of Origin.
 //
 // If it returns without an error the JWT is on stable storage and will be announced, whatever
 // happens to this process. So it is with ErrAudit. Otherwise nothing has changed, and the error is
