@@ -86,19 +86,23 @@ func run(ctx context.Context, out io.Writer, ready func()) int {
 	handler := logging.New(out, logging.Format{Time: true})
 	// The handler writes in a goroutine of its own, so the last lines may still be queued.
 	defer handler.Flush(flushTimeout)
-	err = serve(ctx, flags, handler, ready)
-	if err == nil {
-		return 0
+	if err := serve(ctx, flags, handler, ready); err != nil {
+		logFailure(handler, out, err)
+		return 1
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") { // one for each cause
-		// The log escapes line ends, so each cause is a line of its own.
+	return 0
+}
+
+// logFailure logs why the server does not run, with a line for each cause: the log escapes line
+// ends. If the log goes elsewhere, the lines go to out too, since what has started the program shows
+// its standard error.
+func logFailure(handler *logging.Handler, out io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		slog.New(handler).Error(line)
 		if handler.IsRedirected() {
-			// What has started the program shows its standard error.
 			fmt.Fprintf(out, "nats-account-server: %s\n", line)
 		}
 	}
-	return 1
 }
 
 // serve runs the account server. It returns nil after SIGINT or SIGTERM, or when ctx ends: the
