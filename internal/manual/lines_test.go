@@ -176,7 +176,9 @@ var madeBy = map[string][]string{
 	"logging.reportFailed": {"logging.reportFailed"},
 	"logging.omitted":      {"logging.omitted"},
 	"natsconn.failed": {"failed to connect to NATS", "failed to connect to the nats-servers of the bucket",
-		"natsconn.hint", "natsconn.hintSigningKey", "natsconn.hintTLS"},
+		"natsconn.hint", "natsconn.hintSigningKey", "natsconn.hintServerCertificate",
+		"natsconn.hintHandshake", "natsconn.hintClientCertificate"},
+	"natsconn.Reload": {"the certificates that were read before go on"},
 	"natsconn.session": {"nats disconnected", "nats reconnected",
 		"disconnected from the nats-servers of the bucket",
 		"connected to the nats-servers of the bucket again"},
@@ -193,7 +195,7 @@ var madeBy = map[string][]string{
 	"httpapi.postAccount": {}, // tells the client, not the log
 	"httpapi.failure":     {}, // what the client got: see the page about the API
 	"winsvc.Run":          {}, // what Windows says
-	"main.run":            {}, // why the server does not start: the configuration, or the system
+	"main.logFailure":     {}, // why the server does not start: the configuration, or the system
 	"main.serve":          {},
 	"main.warn":           {},
 }
