@@ -69,7 +69,7 @@ func Export(
 	}
 	x.writes.SetLimit(maxWrites)
 	err := from.Each(ctx, func(e Entry) error {
-		x.writes.Go(func() error { return x.write(ctx, e) })
+		x.writes.Go(func() error { return x.write(e) })
 		return ctx.Err()
 	})
 	err = errors.Join(err, x.writes.Wait())
@@ -79,8 +79,8 @@ func Export(
 
 // write writes an Entry. The error is that of the disk, which ends the export. What is wrong with
 // the Entry itself is a Fault.
-func (x *exporter) write(ctx context.Context, e Entry) error {
-	isSame, err, failed := x.replace(ctx, e)
+func (x *exporter) write(e Entry) error {
+	isSame, err, failed := x.replace(e)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.progress.Add()
@@ -97,12 +97,13 @@ func (x *exporter) write(ctx context.Context, e Entry) error {
 
 // replace writes an Entry unless the same JWT is there. err is why it must not be written, and
 // failed why it could not be.
-func (x *exporter) replace(ctx context.Context, e Entry) (isSame bool, err, failed error) {
+func (x *exporter) replace(e Entry) (isSame bool, err, failed error) {
 	name, _, err := e.check()
 	if err != nil {
 		return false, err, nil
 	}
-	unlock, failed := x.names.Lock(ctx, name)
+	// What was read is written, also if the export is interrupted: so this waits without an end.
+	unlock, failed := x.names.Lock(context.Background(), name)
 	if failed != nil {
 		return false, nil, failed
 	}

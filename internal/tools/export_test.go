@@ -76,6 +76,36 @@ func TestAnExportWritesTheNewestOfSeveralJWTs(t *testing.T) {
 	}
 }
 
+// interruptedSource is interrupted when it has read an entry.
+type interruptedSource struct {
+	tools.Source
+	interrupt func()
+}
+
+func (s interruptedSource) Each(ctx context.Context, do func(tools.Entry) error) error {
+	return s.Source.Each(ctx, func(e tools.Entry) error {
+		s.interrupt()
+		return do(e)
+	})
+}
+
+// Otherwise what is said to be written would lack JWTs, and the error would be told twice.
+func TestAnExportThatIsInterruptedWritesWhatItHasRead(t *testing.T) {
+	t.Parallel()
+	op, a := jwttest.NewOperator(t), jwttest.NewAccount(t)
+	dir, to := t.TempDir(), t.TempDir()
+	jwttest.File(t, dir, a.ID+".jwt", op.Account(t, a))
+	source, err := tools.Open(dir, tools.Access{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	done, err := tools.Export(ctx, interruptedSource{source, interrupt}, to, false, &tools.Progress{})
+	if done.Written != 1 || err == nil || err.Error() != context.Canceled.Error() {
+		t.Errorf("%d written, the error is %q", done.Written, err)
+	}
+}
+
 // endingSource ends with an error behind its entries, as one whose server goes away.
 type endingSource struct {
 	tools.Source
