@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/logging"
@@ -14,10 +15,15 @@ import (
 const maxNameBytes = 256
 
 // Name returns a text that a tenant has chosen as a page shows it: on one line, bounded, and what
-// can't be seen is escaped. It does not escape HTML, which html/template does.
+// can't be seen is escaped. It is cut between two characters. It does not escape HTML, which
+// html/template does.
 func Name(text string) string {
 	if len(text) > maxNameBytes {
-		text = strings.ToValidUTF8(text[:maxNameBytes], "") + "…" // without half a character
+		end := maxNameBytes
+		for end > maxNameBytes-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		text = text[:end] + "…"
 	}
 	return Visible(text)
 }

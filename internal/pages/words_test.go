@@ -17,6 +17,8 @@ func TestNamesOfTenantsShowWhatCannotBeSeen(t *testing.T) {
 		"<b>&\"'":                          "<b>&\"'", // the templates escape it
 		"Z" + strings.Repeat("\u0335", 50): "Z" + strings.Repeat("\u0335", maxMarks),
 		strings.Repeat("é", 1000):          strings.Repeat("é", maxNameBytes/2) + "…",
+		"a" + strings.Repeat("é", 1000):    "a" + strings.Repeat("é", maxNameBytes/2-1) + "…",
+		"\xff" + strings.Repeat("a", 1000): `\ufffd` + strings.Repeat("a", maxNameBytes-1) + "…",
 	} {
 		if got := Name(text); got != want {
 			t.Errorf("%q is shown as %q, want %q", text, got, want)
