@@ -29,10 +29,11 @@ func Build() monitor.Build {
 			settings[s.Key] = s.Value
 		}
 	}
-	if settings["vcs.modified"] == "true" {
-		settings["vcs.revision"] += "-dirty"
+	recorded := settings["vcs.revision"] // "" in a repository without a commit
+	if recorded != "" && settings["vcs.modified"] == "true" {
+		recorded += "-dirty"
 	}
-	hash, suffix, _ := strings.Cut(cmp.Or(commit, settings["vcs.revision"]), "-")
+	hash, suffix, _ := strings.Cut(cmp.Or(commit, recorded), "-")
 	return monitor.Build{
 		Version: Version,
 		Commit:  strings.TrimSuffix(hash[:min(len(hash), 12)]+"-"+suffix, "-"),
