@@ -119,7 +119,7 @@ func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, 
 
 // search looks for accounts with a text, in lower case: first for those whose keys begin with it,
 // if that is possible, since these follow each other in the index. Then for all others, by key. It
-// holds buffers, so one goroutine uses it, for one Listing.
+// holds buffers, so one goroutine uses it, for one answer.
 type search struct {
 	index *jwtstore.Index
 	// prefix is what keys begin with that match, in capitals; "" if no key can begin with the text.
