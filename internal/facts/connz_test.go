@@ -72,6 +72,28 @@ func TestConnectionsArePaged(t *testing.T) {
 	}
 }
 
+// nats-server lets a user in whose signature is spelled with other unused bits. That must not make it
+// look like one whose JWT is hidden.
+func TestAJWTInAnotherSpellingIsRead(t *testing.T) {
+	token, id := userToken(t, func(u *jwt.UserClaims) { u.Limits.Subs = 7 })
+	last := len(token) - 1
+	respelled := token[:last] + string(token[last]+1)
+	if _, err := jwt.DecodeUserClaims(respelled); err != nil {
+		t.Fatal(err) // nats-server would refuse it
+	}
+	a, n1 := ready(t, &fakeConn{reply: func(string, []byte) []string {
+		return []string{from("N1", fmt.Sprintf(
+			`"data":{"total":1,"connections":[{"cid":1,"authorized_user":%q,"jwt":%q}]}`, id, respelled))}
+	}})
+	got := a.Connections(deadline(t, 20*time.Second), "A", n1)
+	if len(got) != 1 || len(got[0].All) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	if c := got[0].All[0]; c.IsHidden || c.IsBearer() || c.MaxSubscriptions != 7 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // userToken makes the JWT of a user.
 func userToken(t *testing.T, edit func(*jwt.UserClaims)) (token, id string) {
 	creds, id := jwttest.NewAccount(t).User(t, edit)
