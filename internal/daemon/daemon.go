@@ -21,7 +21,7 @@
 //	nats.go       the connection to NATS; creds.go, what is wrong with its user
 //	primary.go    following a primary
 //	audit.go      events of the registries to lines of the audit log
-//	outputs.go    the log, the audit file and the pid file, when they change
+//	outputs.go    the log, the audit file and the pid file, when they change; log.go, lines
 //	system.go     limits and systemd
 //	check.go      -t
 //	resolvers.go  how a nats-server is configured, in the log

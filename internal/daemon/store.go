@@ -28,10 +28,10 @@ type store interface {
 	Close() error
 }
 
-// openStore opens the store that the configuration names. It waits for the directory until ctx
-// ends. The store of a read-only configuration holds what can be served of the directory that
-// another program writes. The caller must close the store. The wait is for the lock of another
-// process that has the directory. A store that needs a bucket does not wait for it.
+// openStore opens the store that the configuration names, which the caller must close. While another
+// process has the lock of the directory it waits, until ctx ends. It does not wait for a bucket. The
+// store of a read-only configuration holds what can be served of the directory that another program
+// writes.
 func openStore(
 	ctx context.Context, c config.Config, log logger, metrics *monitor.Metrics,
 ) (store, error) {

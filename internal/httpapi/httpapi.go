@@ -13,10 +13,11 @@
 // To be read in this order: httpapi.go has the API and its routes, router.go finds the route of a
 // path, and errors.go the answer to an error. authorize.go, known.go and accept.go read headers, and
 // flags.go parameters. account.go is GET and post.go POST of an account. dryrun.go, impact.go,
-// delivery.go, history.go, pack.go and activation.go are a route or a parameter each. monitor.go,
-// pages.go and manual.go have the routes of packages monitor, pages and manual. send.go and
-// render.go write answers, and log.go lines of the log. help.md and openapi.json describe the API:
-// tests compare them with it.
+// delivery.go, history.go, pack.go and activation.go are a route or a parameter each, and fixed.go
+// has the answers that never change. monitor.go, pages.go and manual.go have the routes of packages
+// monitor, pages and manual. cors.go is for scripts of other origins. send.go and render.go write
+// answers, and log.go lines of the log. help.md and openapi.json describe the API: tests compare
+// them with it.
 package httpapi
 
 import (

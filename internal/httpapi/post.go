@@ -19,8 +19,8 @@ import (
 	"nats-account-server/internal/monitor"
 )
 
-// maxBodyBytes is how large a posted JWT may be. nats-server reads none that is larger. In bytes. A
-// larger one gets 413.
+// maxBodyBytes is how large a posted JWT may be: nats-server reads none that is larger. A larger one
+// gets 413.
 const maxBodyBytes = 1 << 20
 
 // usualBodyBytes is how large most are. What a client has only announced gets no more memory.

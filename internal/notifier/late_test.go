@@ -223,7 +223,7 @@ func TestWhenServersAreAskedWhatTheyRun(t *testing.T) {
 		again      int    // announcements after that
 	}{
 		{"it runs the stored one", "jwt updated", "second", true, 4, 0},
-		{"it runs the older one", "jwt updated", "first", true, 4, 8}, // twice each time, see unstick
+		{"it runs the older one", "jwt updated", "first", true, 4, 8}, // sent twice, see update
 		{"it has not loaded the account, and may keep JWTs", "jwt updated", "", true, 4, 1},
 		{"it has not loaded the account, and fetches", "jwt update skipped", "", true, 4, 0},
 		{"it does not say", "jwt updated", "-", true, 4, 0},
