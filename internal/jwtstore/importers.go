@@ -32,10 +32,7 @@ func (x *Index) Importers(key string) iter.Seq[Importer] {
 		raw := appendKeys(nil, key)
 		want := func(value []byte) bool { return bytes.Contains(value, raw) || mayHaveMore(value) }
 		for _, group := range x.groupsOf(key) {
-			for importer, v := range x.each(lastBefore(group), filter{value: want}) {
-				if groupOf(importer) > group {
-					break
-				}
+			for importer, v := range x.group(group, want) {
 				isSource := slices.Contains(slices.Collect(v.Summary.Sources()), key)
 				isUnsure := !isSource && v.Summary.hasMore()
 				if (isSource || isUnsure) && v.Stored() && !yield(Importer{importer, v, isUnsure}) {
@@ -124,6 +121,24 @@ func (f *sourceFilters) mayHave(group, source string) bool {
 		}
 	}
 	return true
+}
+
+// group yields the entries of one group. Those of the file whose values are not wanted may be left
+// out: so it ends by what was read, and not by what is yielded.
+func (x *Index) group(group string, want func(value []byte) bool) iter.Seq2[string, Version] {
+	return func(yield func(string, Version) bool) {
+		for after, more := lastBefore(group), true; more && groupOf(after) <= group; {
+			var entries []keyedEntry
+			x.mu.Lock()
+			entries, after, more = x.nextLocked(after, filter{value: want})
+			x.mu.Unlock()
+			for _, e := range entries {
+				if groupOf(e.key) > group || groupOf(e.key) == group && !yield(e.key, x.latest(e)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // groupsOf returns the groups that may have an account which imports from source, in order. Without

@@ -77,6 +77,30 @@ func TestImporters(t *testing.T) {
 	}
 }
 
+// TestImportersReadOnlyTheirGroup looks at what a call allocates: each key that is read is a text.
+func TestImportersReadOnlyTheirGroup(t *testing.T) {
+	const accounts = 20_000
+	x := openIndexIn(t, t.TempDir())
+	first := indexKey(0)
+	for i := range accounts {
+		x.Swap(indexKey(i), jwtstore.Version{}, importing("account"))
+		first = min(first, indexKey(i))
+	}
+	exporter := jwtstoretest.Key(t)
+	swap(t, x, first, importing("importer", exporter))
+	if err := x.Save(); err != nil {
+		t.Fatal(err)
+	}
+	allocated := testing.AllocsPerRun(3, func() {
+		if sure, _ := importersOf(x, exporter); !slices.Equal(sure, []string{first}) {
+			t.Error(sure)
+		}
+	})
+	if allocated > accounts/4 {
+		t.Errorf("%.0f allocations for one importer among %d accounts", allocated, accounts)
+	}
+}
+
 // BenchmarkImporters is the second call for an index of this many accounts, each of which imports from two.
 func BenchmarkImporters(b *testing.B) {
 	for _, n := range []int{200_000, 1_000_000} {

@@ -130,7 +130,7 @@ func (x *Index) List(prefix, after string) iter.Seq2[string, Version] {
 		if after < prefix {
 			after = lastBefore(prefix)
 		}
-		for key, v := range x.each(after, filter{}) {
+		for key, v := range x.each(after) {
 			isShown := v.Stored() && !trust.IsActivationHash(key)
 			if !strings.HasPrefix(key, prefix) || isShown && !yield(key, v) {
 				return
@@ -147,7 +147,7 @@ func lastBefore(prefix string) string {
 
 // Known yields everything that is known, by key: also the activation tokens and what was deleted.
 // It is like All otherwise.
-func (x *Index) Known() iter.Seq2[string, Version] { return x.each("", filter{}) }
+func (x *Index) Known() iter.Seq2[string, Version] { return x.each("") }
 
 // Keyed is a Version with the key of its account.
 type Keyed struct {
@@ -173,14 +173,13 @@ func (x *Index) Next(
 	return some, last, more
 }
 
-// each yields what follows a key, also the activation tokens and what was deleted. Entries of the
-// file whose values are not wanted may be left out.
-func (x *Index) each(after string, want filter) iter.Seq2[string, Version] {
+// each yields what follows a key, also the activation tokens and what was deleted.
+func (x *Index) each(after string) iter.Seq2[string, Version] {
 	return func(yield func(string, Version) bool) {
 		for more := true; more; {
 			var entries []keyedEntry
 			x.mu.Lock()
-			entries, after, more = x.nextLocked(after, want)
+			entries, after, more = x.nextLocked(after, filter{})
 			x.mu.Unlock()
 			for _, e := range entries {
 				if !yield(e.key, x.latest(e)) {
