@@ -58,7 +58,7 @@ type opened struct {
 
 // build makes the parts that live as long as the program. Each gets all that it needs, so there is
 // no part that is only half made. It starts nothing and can't fail. The order follows from which
-// part needs which; closures are for the few that need each other.
+// part needs which. What comes later, or is replaced, the monitor reads from monitored.
 func build(o Options, log logger, in opened) *daemon {
 	d := &daemon{
 		Options: o,
@@ -102,13 +102,6 @@ func build(o Options, log logger, in opened) *daemon {
 
 // buildNotifier makes what announces changes and asks nats-servers.
 func (d *daemon) buildNotifier() {
-	d.facts = facts.New(facts.Options{
-		// The notifier is made below. No question is asked before a task runs.
-		Servers: func() []facts.Server { return d.notifier.Present() },
-		Observe: func(what facts.Request, result facts.Result, took time.Duration) {
-			d.metrics.Asked(string(what), string(result), took)
-		},
-	})
 	d.notifier = notifier.New(notifier.Options{
 		// Servers of one bucket hear a change at the same time. Each waits for another time before
 		// it asks whether nats-servers have heard it too.
@@ -118,12 +111,16 @@ func (d *daemon) buildNotifier() {
 		Log:         d.log.Logger,
 		Delivered:   d.metrics.Delivered,
 		Repeated:    d.metrics.Repeated,
-		Facts:       d.facts,
 		Index:       d.store.Index(),
+		// The registry may announce the system account when it is made.
+		Configured: len(d.Config.NATS.Servers) > 0,
 	})
-	// The registry may announce the system account when it is made. connect sets it again: this one
-	// is only for what happens before.
-	d.notifier.SetConfigured(len(d.Config.NATS.Servers) > 0)
+	d.facts = facts.New(facts.Options{
+		Servers: d.notifier.Present,
+		Observe: func(what facts.Request, result facts.Result, took time.Duration) {
+			d.metrics.Asked(string(what), string(result), took)
+		},
+	})
 }
 
 // buildRegistries makes the registries. tokens stores activation tokens. unsaved has accounts that

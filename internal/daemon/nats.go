@@ -81,7 +81,7 @@ func (d *daemon) serveNATS(ctx context.Context, nc *nats.Conn) {
 	<-ready
 	serving.Go(func() { d.facts.Serve(ctx, nc) })
 	user := notifier.User{Account: natsconn.AccountOf(nc), Systems: d.registry.SystemAccounts()}
-	d.notifier.Serve(ctx, nc, user, d.registry)
+	d.notifier.Serve(ctx, nc, user, d.registry, d.facts)
 	serving.Wait()
 }
 

@@ -372,6 +372,7 @@ func TestTheClockOfACommitDoesNotCount(t *testing.T) {
 				seq := e.put(t, key, "jwt")
 				e.notifier = notifier.New(notifier.Options{
 					Outbox: restarted{e.outbox, skew}, Log: slog.New(slog.DiscardHandler),
+					Index: e.store.Index(),
 				})
 				e.serve()
 				time.Sleep(2 * time.Second)

@@ -204,11 +204,11 @@ func (p *announcements) finish(a *announcement) {
 
 // askIfApplied has servers that have acknowledged a JWT asked whether it is wholly in effect.
 func (p *announcements) askIfApplied(a *announcement) {
-	isApplied, i := a.applied && p.n.facts != nil, p.n.incomplete
-	if isApplied && (a.mayLack || i.has(a.Key)) {
+	i := p.n.incomplete
+	if a.applied && (a.mayLack || i.has(a.Key)) {
 		i.ask(a.Key)
 	}
-	if isApplied {
+	if a.applied {
 		i.changed(a.Key)
 	}
 	a.applied = false

@@ -237,7 +237,7 @@ type fakeEnv struct {
 	store    *jwtstore.Memory
 	outbox   *jwtstore.Outbox
 	notifier *notifier.Notifier
-	facts    notifier.Facts // nil: nothing is asked
+	facts    notifier.Facts
 	spread   time.Duration  // HeardSpread
 	log      *natstest.Log
 	key      string // of an account
@@ -270,7 +270,7 @@ func (e *fakeEnv) serve() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		e.notifier.Serve(ctx, e.fakeCluster, notifier.User{}, stored{e.store, e.notifier})
+		e.notifier.Serve(ctx, e.fakeCluster, notifier.User{}, stored{e.store, e.notifier}, e.facts)
 	}()
 	e.stop = func() { cancel(); <-ended }
 }
@@ -286,6 +286,7 @@ func newFakeEnv(key string, servers ...*fakeServer) *fakeEnv {
 		},
 		store:  store,
 		outbox: store.Outbox(),
+		facts:  noFacts{},
 		log:    log,
 		key:    key,
 	}
@@ -298,12 +299,11 @@ func (e *fakeEnv) restart() {
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
 		Log:    slog.New(loggingtest.New(e.log, logging.Format{Debug: true})),
-		Facts:  e.facts,
 		Index:  e.store.Index(),
 
 		HeardSpread: e.spread,
+		Configured:  true,
 	})
-	e.notifier.SetConfigured(true)
 }
 
 // put commits a change without announcing it.

@@ -44,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			e.notifier.Serve(ctx, e.fakeCluster, notifier.User{}, stored{e.store, e.notifier})
+			e.notifier.Serve(ctx, e.fakeCluster, notifier.User{}, stored{e.store, e.notifier}, e.facts)
 		}()
 		receive := e.waitForHandler(subject)
 		seq := e.put(t, key, "jwt")

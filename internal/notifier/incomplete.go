@@ -152,13 +152,11 @@ func (i *incomplete) byServer() map[string]int {
 type asker struct {
 	n        *Notifier
 	accounts Accounts
+	facts    Facts
 }
 
 // run asks until ctx ends.
 func (a *asker) run(ctx context.Context) {
-	if a.n.facts == nil {
-		return
-	}
 	var tasks sync.WaitGroup
 	i := a.n.incomplete
 	i.questions.work(ctx, &tasks, func(key string) { a.ask(ctx, key, askTimeout) })
@@ -239,7 +237,7 @@ func (a *asker) ask(ctx context.Context, key string, timeout time.Duration) (ok 
 	}
 	asking, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	infos := a.n.facts.Info(asking, key)
+	infos := a.facts.Info(asking, key)
 	if now, err := a.accounts.GetLocal(ctx, key); err != nil || now.Hash != account.Hash {
 		return true // the change that has just come is asked about as well
 	}

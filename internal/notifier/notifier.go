@@ -237,6 +237,7 @@ const drainInterval = 5 * time.Millisecond
 // Options is what a Notifier needs.
 type Options struct {
 	Outbox Outbox
+	Index  Index         // of what is stored
 	Forget time.Duration // see SetForget; 0 means 72 h
 	Log    *slog.Logger  // gets a line when a server is gone, silent, refuses or is forgotten
 	// Delivered is told how long a nats-server took to acknowledge a change, since the commit or
@@ -248,17 +249,14 @@ type Options struct {
 	// Repeated is told that a change is announced once more. It must return at once. nil: it is not
 	// told.
 	Repeated func()
-	// Facts and Index are for what is acknowledged and not in effect. If Facts is nil, nothing is
-	// asked, and Index may be nil.
-	Facts Facts
-	Index Index
+	// Configured is what SetConfigured would be called with.
+	Configured bool
 }
 
 // Notifier announces changes through the session that it has. Its methods may be called from any
 // goroutine.
 type Notifier struct {
 	outbox Outbox
-	facts  Facts // nil: nothing is asked
 	index  Index
 	began  time.Time // when it was made, before which no change is known
 
@@ -293,7 +291,6 @@ func New(o Options) *Notifier {
 	}
 	n := &Notifier{
 		outbox:      o.Outbox,
-		facts:       o.Facts,
 		index:       o.Index,
 		began:       time.Now(),
 		heardSpread: o.HeardSpread,
@@ -301,6 +298,7 @@ func New(o Options) *Notifier {
 		repeated:    o.Repeated,
 		stopping:    make(chan struct{}),
 		unanswered:  newUnanswered(o.Outbox),
+		configured:  o.Configured,
 		forget:      cmp.Or(o.Forget, defaultForget),
 		notes:       newNotes(o.Log),
 		results:     make(results),
@@ -311,7 +309,7 @@ func New(o Options) *Notifier {
 }
 
 // SetConfigured says whether there is a NATS to announce on at all. Without it, deliveries are
-// accounts.NotConfigured.
+// accounts.NotConfigured. A reload calls it.
 func (n *Notifier) SetConfigured(on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

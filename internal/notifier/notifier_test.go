@@ -88,14 +88,14 @@ func newEnv(t *testing.T) *env {
 		op: jwttest.NewOperator(t), store: store, age: age, log: &natstest.Log{},
 	}
 	e.outbox = agedOutbox{store.Outbox(), &e.age}
-	e.facts = facts.New(facts.Options{Servers: func() []facts.Server { return e.notifier.Present() }})
 	e.notifier = notifier.New(notifier.Options{
 		Outbox: e.outbox,
 		Log:    slog.New(loggingtest.New(e.log, logging.Format{Debug: true})),
-		Facts:  e.facts,
 		Index:  withoutRounds{store.Index()},
+
+		Configured: true,
 	})
-	e.notifier.SetConfigured(true)
+	e.facts = facts.New(facts.Options{Servers: e.notifier.Present})
 	return e
 }
 
@@ -118,7 +118,7 @@ func (e *env) connect(t *testing.T, url string, creds []byte) (stop func()) {
 			var serving sync.WaitGroup
 			serving.Go(func() { e.facts.Serve(ctx, nc) })
 			defer serving.Wait()
-			e.notifier.Serve(ctx, nc, user, stored{e.store, e.notifier})
+			e.notifier.Serve(ctx, nc, user, stored{e.store, e.notifier}, e.facts)
 		})
 	}()
 	stop = sync.OnceFunc(func() { cancel(); <-done })

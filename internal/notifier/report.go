@@ -28,7 +28,7 @@ const gatherTimeout = time.Second
 // for up to a second more.
 func (n *Notifier) Report(ctx context.Context, key string, ask bool) accounts.Report {
 	n.mu.Lock()
-	if ask && n.facts != nil && n.session != nil {
+	if ask && n.session != nil {
 		n.incomplete.ask(key)
 	}
 	n.mu.Unlock()

@@ -40,8 +40,11 @@ const (
 )
 
 // Serve announces through conn the JWTs that from has, until ctx ends. There is one session at a
-// time. It takes up what is pending when servers appear. user is that of conn.
-func (n *Notifier) Serve(ctx context.Context, conn Conn, user User, from Accounts) {
+// time. It takes up what is pending when servers appear. user is that of conn. facts is asked what is
+// acknowledged and not in effect.
+func (n *Notifier) Serve(
+	ctx context.Context, conn Conn, user User, from Accounts, facts Facts,
+) {
 	s := newSession(n, conn, user, from)
 	if !s.conn.subscribe(s.conn.inbox+".>", s.receive) ||
 		!s.conn.subscribe(n.inbox+".>", s.receiveAnswer) ||
@@ -58,7 +61,7 @@ func (n *Notifier) Serve(ctx context.Context, conn Conn, user User, from Account
 		s.comparer.compare(ctx, c)
 		s.compared(c)
 	})
-	tasks.Go(func() { (&asker{n, from}).run(ctx) })
+	tasks.Go(func() { (&asker{n, from, facts}).run(ctx) })
 	s.run(ctx)
 	tasks.Wait()
 	n.mu.Lock()

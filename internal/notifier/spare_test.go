@@ -18,6 +18,11 @@ import (
 	"nats-account-server/internal/natstest"
 )
 
+// noFacts has no answer of any nats-server.
+type noFacts struct{}
+
+func (noFacts) Info(context.Context, string) []facts.Info { return nil }
+
 // fakeFacts is what one nats-server says of every account.
 type fakeFacts struct {
 	mu   sync.Mutex

@@ -19,6 +19,7 @@ import (
 
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/activations"
+	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwtstore"
 	"nats-account-server/internal/jwttest"
 	"nats-account-server/internal/logging"
@@ -102,6 +103,11 @@ type accountServer struct {
 	clocks     clocks // of the nats-servers, for the sessions that begin from now on
 }
 
+// noFacts has no answer of any nats-server.
+type noFacts struct{}
+
+func (noFacts) Info(context.Context, string) []facts.Info { return nil }
+
 // startServer returns an account server that is connected.
 func startServer(t *testing.T, env *environment) *accountServer {
 	t.Helper()
@@ -121,8 +127,9 @@ func newServer(t *testing.T, env *environment, store *jwtstore.Memory) *accountS
 		}
 	})
 	log := slog.New(loggingtest.New(srv.log, logging.Format{Time: true, Debug: true}))
-	srv.notifier = notifier.New(notifier.Options{Outbox: store.Outbox(), Log: log})
-	srv.notifier.SetConfigured(true)
+	srv.notifier = notifier.New(notifier.Options{
+		Outbox: store.Outbox(), Index: store.Index(), Log: log, Configured: true,
+	})
 	srv.client = resolver.NewClient(log)
 	srv.client.SetExpects(true)
 	srv.registry = accounts.New(accounts.Options{
@@ -169,7 +176,7 @@ func (srv *accountServer) connectThrough(t *testing.T, url string) {
 	tasks.Go(func() { srv.server.Serve(ctx, nc, func() { close(ready) }) })
 	tasks.Go(func() {
 		<-ready
-		srv.notifier.Serve(ctx, clockConn{nc, srv.clocks}, notifier.User{}, srv.registry)
+		srv.notifier.Serve(ctx, clockConn{nc, srv.clocks}, notifier.User{}, srv.registry, noFacts{})
 	})
 	srv.disconnect = sync.OnceFunc(func() {
 		cancel()
