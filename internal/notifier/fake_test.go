@@ -238,7 +238,7 @@ type fakeEnv struct {
 	outbox   *jwtstore.Outbox
 	notifier *notifier.Notifier
 	facts    notifier.Facts
-	spread   time.Duration  // HeardSpread
+	spread   time.Duration // HeardSpread
 	log      *natstest.Log
 	key      string // of an account
 	stop     func() // ends the session
