@@ -39,7 +39,7 @@ type catalog struct {
 	index      *jwtstore.Index
 	clockLog   *slog.Logger  // for warnings of a wrong clock
 	filled     atomic.Bool   // what the index does not know has come by hand
-	verified   atomic.Uint64 // stored JWTs, since the start; for tests
+	verified   atomic.Uint64 // stored JWTs, since the start: tests see by it what is verified twice
 }
 
 // newCatalog returns a catalog without a Trust, see SetTrust.

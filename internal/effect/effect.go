@@ -172,20 +172,16 @@ type Foreteller struct {
 	Limit time.Duration
 }
 
-// Of returns what a push of claims does, before it is made. stored is what is stored for the
-// account, nil if nothing is. The error is that of ctx, and the Forecast is not complete then.
+// Of returns what a push does, before it is made. t is what it would replace, and its claims, which
+// are not nil. The error is that of ctx, and the Forecast is not complete then.
 //
 // The order: all nats-servers are asked for the account first, because the finders need to know
 // where it is loaded. Cuts come before the rest, since their question takes longest and all finders
 // share one limit of time. What was not answered in time is a line of Unknown.
-func (f *Foreteller) Of(
-	ctx context.Context, stored, pushed *jwt.AccountClaims, o Options,
-) (Forecast, error) {
-	p := f.begin(stored, pushed)
-	if stored != nil {
-		if a, err := f.Accounts.GetLocal(ctx, p.key); err == nil {
-			p.hash = a.Hash
-		}
+func (f *Foreteller) Of(ctx context.Context, t *accounts.Trial, o Options) (Forecast, error) {
+	p := f.begin(t.StoredClaims, t.Claims)
+	if t.StoredClaims != nil {
+		p.hash = t.Stored.Hash
 	}
 	limit := cmp.Or(f.Limit, usualLimit)
 	if o.Connections {
@@ -253,7 +249,7 @@ type difference struct {
 type push struct {
 	difference
 	facts  Facts
-	hash   jwtstore.Hash   // of the stored JWT; zero: it is not known
+	hash   jwtstore.Hash   // of the stored JWT; zero: none, or it is damaged
 	asking context.Context // ends when nats-servers are not asked any more
 	took   time.Duration   // how long they were asked so far
 	infos  []facts.Info    // what they have said of the account, see askServers

@@ -3,6 +3,7 @@ package effect_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -10,9 +11,11 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 
+	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/effect"
 	"nats-account-server/internal/facts"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/trust"
 )
 
 // fakeFacts is what nats-servers say.
@@ -57,10 +60,34 @@ func foretell(t *testing.T, w *world, f effect.Facts, o effect.Options, stored, 
 	t.Helper()
 	r := start(t, w, row{})
 	teller := &effect.Foreteller{Importers: w, Accounts: w, Facts: f}
-	got, err := teller.Of(context.Background(), decode(r.token("", time.Hour, stored)),
-		decode(r.token("", 0, pushed)), o)
+	got, err := teller.Of(context.Background(),
+		trial(r.token("", time.Hour, stored), r.token("", 0, pushed)), o)
 	check(t, err)
 	return got
+}
+
+// noAccount is a store of which nothing is read.
+type noAccount struct{ t *testing.T }
+
+func (n noAccount) GetLocal(_ context.Context, key string) (*accounts.Account, error) {
+	n.t.Errorf("the account %s is read", key)
+	return nil, fs.ErrNotExist
+}
+
+// TestWhatIsStoredIsNotReadOnceMore to see whether a nats-server runs it.
+func TestWhatIsStoredIsNotReadOnceMore(t *testing.T) {
+	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
+	r := start(t, w, row{})
+	stored, pushed := r.token("", time.Hour, same), r.token("", 0, same)
+	same, other := info("n1", 1, 0), info("n2", 1, 0)
+	same.JWT, other.JWT = trust.HashOf(stored), trust.HashOf(pushed)
+	f := &effect.Foreteller{Importers: w, Accounts: noAccount{t},
+		Facts: &fakeFacts{infos: []facts.Info{same, other}}}
+	got, err := f.Of(context.Background(), trial(stored, pushed), effect.Options{})
+	check(t, err)
+	if len(got.Lines) != 1 || !strings.HasPrefix(got.Lines[0].Words, "nats-server n2: it runs another JWT") {
+		t.Errorf("%+v", got.Lines)
+	}
 }
 
 // TestConnectionsAreAskedForOnlyIfNeeded, only of nats-servers that have some, and of very many only if that
@@ -135,7 +162,7 @@ func TestVeryManyImporters(t *testing.T) {
 	w := &world{op: jwttest.NewOperator(t), tokens: map[string][]byte{}}
 	r := start(t, w, row{})
 	w.tokens[r.account("").ID] = r.token("", time.Hour, exports(jwt.Service, "help"))
-	pushed := decode(r.token("", 0, same))
+	pushed := r.token("", 0, same)
 	for n := range 1010 {
 		c := jwt.NewAccountClaims(jwttest.AccountKey(t))
 		c.Name = fmt.Sprintf("evil\n\x1b[2J%04d", n)
@@ -145,7 +172,7 @@ func TestVeryManyImporters(t *testing.T) {
 		w.tokens[c.Subject] = []byte(token)
 	}
 	f := &effect.Foreteller{Importers: w, Accounts: w, Facts: &fakeFacts{}}
-	got, err := f.Of(context.Background(), decode(w.tokens[r.account("").ID]), pushed, effect.Options{})
+	got, err := f.Of(context.Background(), trial(w.tokens[r.account("").ID], pushed), effect.Options{})
 	check(t, err)
 	count := map[string]int{}
 	for _, l := range got.Lines {

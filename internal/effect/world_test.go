@@ -219,14 +219,18 @@ func (w *world) push(t *testing.T, key string, token []byte) {
 func (w *world) forecast(t *testing.T, pushed []byte) effect.Forecast {
 	t.Helper()
 	f := &effect.Foreteller{Importers: w, Accounts: w, Facts: quietFacts{w.asker, w}, Limit: 20 * time.Second}
-	c := decode(pushed)
-	var stored *jwt.AccountClaims
-	if token := w.get(c.Subject); token != nil {
-		stored = decode(token)
-	}
-	got, err := f.Of(context.Background(), stored, c, effect.Options{})
+	got, err := f.Of(context.Background(), trial(w.get(decode(pushed).Subject), pushed), effect.Options{})
 	check(t, err)
 	return got
+}
+
+// trial is a push of a JWT that replaces another one, nil for none.
+func trial(stored, pushed []byte) *accounts.Trial {
+	t := &accounts.Trial{Claims: decode(pushed)}
+	if stored != nil {
+		t.Stored, t.StoredClaims = accounts.NewAccount(stored, trust.Head{}), decode(stored)
+	}
+	return t
 }
 
 // check fails the test if there is an error.

@@ -121,7 +121,7 @@ func (d *dryRunner) foretell(
 		return found
 	}
 	// An error means that the client has left.
-	f, _ := d.foreteller.Of(ctx, t.StoredClaims, t.Claims, o)
+	f, _ := d.foreteller.Of(ctx, t, o)
 	answer.Effects = append([]effect.Line{}, f.Lines...)
 	if answer.Changes == nil {
 		answer.Effects = append(answer.Effects, effect.Line{Kind: effect.Unknown,
