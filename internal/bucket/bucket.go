@@ -82,10 +82,10 @@
 //
 // A server compares its directory with the bucket before it announces anything. One that has read
 // the bucket before reads the headers of the last revisions, which have the hashes, and asks for
-// the values of those that differ. Any other reads all values. A revision beyond the cursor is
-// taken. Otherwise the one that wins by accounts.Wins is taken by the other side, except that an
-// override is never replaced. So it is with everything if the server has never read this bucket, or
-// if the bucket has lost revisions.
+// the values of those that differ. Any other reads all values, and so does one for which very much
+// has come. A revision beyond the cursor is taken. Otherwise the one that wins by accounts.Wins is
+// taken by the other side, except that an override is never replaced. So it is with everything if
+// the server has never read this bucket, or if the bucket has lost revisions.
 //
 // The same comparison is made while a server runs if the bucket has fewer keys than before, which a
 // limit has removed that another program had set.

@@ -21,6 +21,9 @@ func (s *Store) Play(nc *nats.Conn, a Accounts, t Tokens) {
 // ReadTimeout is after how long a read is asked again.
 const ReadTimeout = readTimeout
 
+// MaxAsked is how many values are asked for at a time.
+const MaxAsked = maxAsked
+
 // BucketID returns the id of the bucket that was read.
 func (s *Store) BucketID() string { return s.revisions.now().ID }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"nats-account-server/internal/accounts"
 	"nats-account-server/internal/bucket"
 	"nats-account-server/internal/jwttest"
+	"nats-account-server/internal/natstest"
 )
 
 // breaking is a policy that calls cut before it takes a JWT, once, after some have been taken.
@@ -49,18 +51,25 @@ func (k *keeper) countRequests(t *testing.T) *atomic.Int64 {
 // fill puts JWTs of new accounts into the bucket.
 func (k *keeper) fill(t *testing.T, op *jwttest.Operator, n int) (all []*jwttest.Account) {
 	t.Helper()
+	for range n {
+		all = append(all, jwttest.NewAccount(t))
+	}
+	k.put(t, op, all, 1)
+	return all
+}
+
+// put puts JWTs into the bucket that were issued at this second.
+func (k *keeper) put(t *testing.T, op *jwttest.Operator, all []*jwttest.Account, second int) {
+	t.Helper()
 	js, err := jetstream.New(k.connect(t, "admin"))
 	must(t, err)
-	for range n {
-		a := jwttest.NewAccount(t)
-		all = append(all, a)
-		m := &nats.Msg{Subject: "$KV.B.a." + a.ID, Data: issue(t, op, a, 1), Header: nats.Header{}}
+	for _, a := range all {
+		m := &nats.Msg{Subject: "$KV.B.a." + a.ID, Data: issue(t, op, a, second), Header: nats.Header{}}
 		m.Header.Set("Nas-Sha256", fmt.Sprintf("%x", sha256.Sum256(m.Data)))
 		_, err := js.PublishMsgAsync(m)
 		must(t, err)
 	}
 	<-js.PublishAsyncComplete()
-	return all
 }
 
 // A server that has begun to read a bucket reads the rest in batches, not one key after the other.
@@ -85,6 +94,65 @@ func TestABrokenComparisonGoesOnInBatches(t *testing.T) {
 		if _, err := m.accounts.GetLocal(t.Context(), a.ID); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// refusing is a policy that can store nothing, and knows of which accounts it was asked.
+type refusing struct {
+	bucket.Accounts
+	mu    sync.Mutex
+	asked map[string]bool
+}
+
+func (r *refusing) Put(
+	_ context.Context, key string, _ []byte, _ accounts.Origin,
+) (accounts.Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked[key] = true
+	return accounts.Result{}, accounts.ErrSave
+}
+
+// What can't be settled now is tried for some time. The others of a comparison are left to the next one.
+func TestAFailedComparisonBeginsNoOtherKey(t *testing.T) {
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	m := newMember(t, op).start(k).await() // makes the bucket
+	all := k.fill(t, op, 400)
+	for _, a := range all {
+		m.serves(a.ID, issue(t, op, a, 1))
+	}
+	m.stop()
+	k.put(t, op, all[:40], 2) // so few that their values are asked for one by one
+	policy := &refusing{asked: map[string]bool{}}
+	m.policy = func(a bucket.Accounts) bucket.Accounts {
+		policy.Accounts = a
+		return policy
+	}
+	m.start(k)
+	natstest.Eventually(t, "the comparison has failed", func() bool { return m.Progress().Failing != "" })
+	policy.mu.Lock()
+	defer policy.mu.Unlock()
+	if n := len(policy.asked); n > bucket.MaxAsked {
+		t.Errorf("%d keys were tried", n)
+	}
+}
+
+// A server that was away while very much has changed reads the values in batches.
+func TestVeryManyChangesAreReadInBatches(t *testing.T) {
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	m := newMember(t, op).start(k).await()
+	const keys = 400
+	all := k.fill(t, op, keys)
+	m.serves(all[keys-1].ID, issue(t, op, all[keys-1], 1))
+	m.stop()
+	k.put(t, op, all, 2)
+	requests := k.countRequests(t)
+	m.start(k).await()
+	if n := requests.Load(); n > 60 {
+		t.Errorf("there are %d requests for %d keys", n, keys)
+	}
+	for _, a := range all {
+		m.serves(a.ID, issue(t, op, a, 2))
 	}
 }
 

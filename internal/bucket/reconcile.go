@@ -156,9 +156,19 @@ func (p *pass) finish() error {
 // maxAsked is how many values are asked for at a time, one by one. Their commits share a sync.
 const maxAsked = 16
 
-// read reads the last revision of every key, and settles what differs. A server that has read this
-// bucket before reads the headers only, which have the hashes, and asks for the few values that
-// differ. A bucket without a message costs no consumer.
+// manyChanged is of how many keys one must have changed for all values to be read.
+const manyChanged = 8
+
+// readsHeaders reports whether headers are read, which have the hashes, and the values that differ
+// are asked for. So it is in a server that has read this bucket before, unless very much has come
+// since: all accounts may have been signed anew meanwhile.
+func (p *pass) readsHeaders() bool {
+	came := p.target - min(p.applied, p.target)
+	return p.kind == passStart && came <= uint64(p.from.State.Keys/manyChanged)
+}
+
+// read reads the last revision of every key, and settles what differs. A bucket without a message
+// costs no consumer.
 func (p *pass) read() error {
 	if p.target == 0 {
 		return nil
@@ -166,7 +176,7 @@ func (p *pass) read() error {
 	c, err := p.stream.consume(p.ctx, p.nc, nats.ConsumerConfig{
 		DeliverPolicy: nats.DeliverLastPerSubjectPolicy,
 		FilterSubject: p.stream.prefix + ">",
-		HeadersOnly:   p.kind == passStart,
+		HeadersOnly:   p.readsHeaders(),
 	})
 	if err != nil {
 		return fmt.Errorf("making a consumer: %w", err)
@@ -192,18 +202,25 @@ func (p *pass) read() error {
 	return nil
 }
 
-// compareAll compares revisions with the directory, many at a time.
+// compareAll compares revisions with the directory, many at a time. After an error none is begun:
+// each might try for as long, and the next session compares all of them.
 func (p *pass) compareAll(batch []revision) error {
-	var comparing errgroup.Group
+	comparing, unlessFailed := errgroup.WithContext(p.ctx)
 	comparing.SetLimit(maxApplied)
-	if p.kind == passStart {
+	if p.readsHeaders() {
 		comparing.SetLimit(maxAsked)
 	}
 	for _, r := range batch {
-		if r.key != "" {
-			p.seen.add(r.key)
-			comparing.Go(func() error { return p.compare(r) })
+		if r.key == "" {
+			continue
 		}
+		p.seen.add(r.key)
+		comparing.Go(func() error {
+			if err := unlessFailed.Err(); err != nil {
+				return err
+			}
+			return p.compare(r)
+		})
 	}
 	return comparing.Wait()
 }
@@ -242,14 +259,21 @@ func (p *pass) settleKey(key string, theirs *revision) error {
 }
 
 // offerRest offers what the bucket lacks. A key that the bucket has by now makes the publish fail,
-// and is then settled with what it has. Up to maxSettled keys go on at once.
+// and is then settled with what it has. Up to maxSettled keys go on at once, and none is begun after
+// an error.
 func (p *pass) offerRest() error {
-	var offering errgroup.Group
+	offering, unlessFailed := errgroup.WithContext(p.ctx)
 	offering.SetLimit(maxSettled)
 	offer := func(key string) {
-		if p.seen.add(key) {
-			offering.Go(func() error { return p.settleKey(key, &revision{}) })
+		if !p.seen.add(key) {
+			return
 		}
+		offering.Go(func() error {
+			if err := unlessFailed.Err(); err != nil {
+				return err
+			}
+			return p.settleKey(key, &revision{})
+		})
 	}
 	for key := range p.dir.Index().Known() {
 		offer(key)
