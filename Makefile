@@ -76,7 +76,7 @@ windows:
 	x86_64-w64-mingw32-gcc -shared -o $(WINEPREFIX)/drive_c/windows/system32/bcryptprimitives.dll \
 		testdata/wine/bcryptprimitives.c -ladvapi32
 	GOOS=windows go vet $(PER_OS)
-	GOOS=windows go test -vet=off -exec wine -run '^Test(Dir|Memory)$$' ./internal/jwtstore
+	GOOS=windows go test -vet=off -exec wine -run '^Test(Dir|Memory|AReadOnlyFileIsRemoved)$$' ./internal/jwtstore
 	GOOS=windows go test -vet=off -exec wine ./internal/winsvc
 	WINE=wine go test $(RACE) -vet=off -ldflags=-w -run '^TestTheMainJobOnWindows$$' ./cmd/nats-account-server
 	wineboot -k

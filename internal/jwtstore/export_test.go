@@ -25,6 +25,12 @@ func TombstonePath(shard bool, key string) string {
 
 func Key(shard bool, path string) (string, bool) { return layout{sharded: shard}.name(path) }
 
+// RenameIn and RemoveIn rename and remove in an open directory.
+var (
+	RenameIn = renameIn
+	RemoveIn = removeIn
+)
+
 // JournalOf returns a journal file with these puts, one after the other, and where each of them
 // ends.
 func JournalOf(keys []string, jwt []byte) (data []byte, ends []int) {

@@ -1,7 +1,9 @@
 package jwtstore_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,5 +157,43 @@ func TestAfterABurst(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(crashed, "*", "*.jwt"))
 	if err != nil || len(files) != 1200 {
 		t.Errorf("%d files, %v", len(files), err)
+	}
+}
+
+// TestFaultsInTheOpenDirectoryHaveWholePaths since people read them in the log.
+func TestFaultsInTheOpenDirectoryHaveWholePaths(t *testing.T) {
+	path := t.TempDir()
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	from, to := filepath.Join(path, "from"), filepath.Join(path, "AA", "to")
+	err = jwtstore.RenameIn(dir, "from", filepath.Join("AA", "to"))
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), from+" "+to+": ") {
+		t.Errorf("rename: %v", err)
+	}
+	if err := os.Mkdir(from, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := jwtstore.RemoveIn(dir, "from"); err == nil || !strings.Contains(err.Error(), " "+from+": ") {
+		t.Errorf("remove: %v", err)
+	}
+}
+
+// TestAReadOnlyFileIsRemoved on Windows too, where that is not a matter of its directory.
+func TestAReadOnlyFileIsRemoved(t *testing.T) {
+	path := t.TempDir()
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	file := filepath.Join(path, "file")
+	if err := os.WriteFile(file, nil, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if err := jwtstore.RemoveIn(dir, "file"); err != nil {
+		t.Error(err)
 	}
 }

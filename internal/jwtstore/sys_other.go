@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // openFlags are none: there is no FIFO that an open would wait for.
@@ -27,9 +26,14 @@ func renameIn(dir *os.File, from, to string) error {
 	return os.Rename(filepath.Join(dir.Name(), from), filepath.Join(dir.Name(), to))
 }
 
-// removeIn removes a file in a directory. What is at that one's path now counts.
+// removeIn removes a file in a directory, also one that is read-only. What is at that one's path now
+// counts.
 func removeIn(dir *os.File, name string) error {
-	return syscall.Unlink(filepath.Join(dir.Name(), name))
+	path := filepath.Join(dir.Name(), name)
+	if err := notDir(path); err != nil { // os.Remove would remove an empty one
+		return err
+	}
+	return os.Remove(path)
 }
 
 // statOpen is statFile for an open file.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -41,26 +42,39 @@ func statAt(path string, flags int) (fileState, error) {
 // statIn is statFile for a file in an open directory, whatever is at that one's path now.
 func statIn(dir *os.File, name string) (fileState, error) {
 	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), name, &st, 0); err != nil {
-		return fileState{}, &fs.PathError{Op: "stat", Path: name, Err: err}
+	err := retried(func() error { return unix.Fstatat(int(dir.Fd()), name, &st, 0) })
+	if err != nil {
+		return fileState{}, &fs.PathError{Op: "stat", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
 	return stateOf(&st), nil
 }
 
 // renameIn renames a file in an open directory, whatever is at that one's path now.
 func renameIn(dir *os.File, from, to string) error {
-	if err := unix.Renameat(int(dir.Fd()), from, int(dir.Fd()), to); err != nil {
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	err := retried(func() error { return unix.Renameat(int(dir.Fd()), from, int(dir.Fd()), to) })
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: filepath.Join(dir.Name(), from),
+			New: filepath.Join(dir.Name(), to), Err: err}
 	}
 	return nil
 }
 
 // removeIn removes a file in an open directory, whatever is at that one's path now.
 func removeIn(dir *os.File, name string) error {
-	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil {
-		return &fs.PathError{Op: "remove", Path: name, Err: err}
+	err := retried(func() error { return unix.Unlinkat(int(dir.Fd()), name, 0) })
+	if err != nil {
+		return &fs.PathError{Op: "remove", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
 	return nil
+}
+
+// retried makes a system call until no signal interrupts it, as package os does.
+func retried(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 // statOpen is statFile for an open file.
