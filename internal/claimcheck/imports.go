@@ -1,6 +1,7 @@
 package claimcheck
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,11 +11,18 @@ import (
 	"nats-account-server/internal/claimdiff"
 )
 
-// Faults of an import.
-const (
-	faultNoToken = "the export is private, and the import has no activation token"
-	faultExpired = "its activation token has expired"
-	faultTwice   = "nats-server imports a stream once only, under the first name"
+// Why an import does nothing. The texts are clauses in English for people.
+var (
+	errNotStored     = errors.New("the account is not stored")
+	errNotExported   = errors.New("it is not exported")
+	errTwice         = errors.New("nats-server imports a stream once only, under the first name")
+	errNoToken       = errors.New("the export is private, and the import has no activation token")
+	errUnreadable    = errors.New("its activation token can't be read")
+	errOtherImporter = errors.New("its activation token is for another account")
+	errExpired       = errors.New("its activation token has expired")
+	errNotSigned     = errors.New("its activation token is not signed by that account")
+	errOtherSubject  = errors.New("its activation token is for another subject")
+	errRevoked       = errors.New("its activation token is revoked")
 )
 
 // The Kinds of faults of an import. Programs read them: they never change.
@@ -29,12 +37,12 @@ const (
 // as it is. It never changes either.
 const KindIncomplete = "incomplete"
 
-// Kind returns the Kind of what Import has returned.
-func Kind(fault string) string {
-	switch fault {
-	case faultNoToken:
+// Kind returns the Kind of a fault, which is not nil.
+func Kind(fault error) string {
+	switch {
+	case errors.Is(fault, errNoToken):
 		return KindNoToken
-	case faultExpired:
+	case errors.Is(fault, errExpired):
 		return KindExpired
 	}
 	return KindDangling
@@ -47,11 +55,11 @@ func Kind(fault string) string {
 func Imports(
 	c *jwt.AccountClaims, exporter func(key string) *jwt.AccountClaims, now time.Time,
 ) (faults []string) {
-	for n, why := range Faults(c.Imports, func(i *jwt.Import) string {
+	for n, why := range Faults(c.Imports, func(i *jwt.Import) error {
 		return Import(c.Subject, i, exporter(i.Account), now)
 	}) {
-		if i := c.Imports[n]; why != "" {
-			faults = append(faults, fmt.Sprintf("import of %s %.128q from %.12s: %s", i.Type,
+		if i := c.Imports[n]; why != nil {
+			faults = append(faults, fmt.Sprintf("import of %s %.128q from %.12s: %v", i.Type,
 				claimdiff.Remote(i), i.Account, why))
 		}
 	}
@@ -60,31 +68,31 @@ func Imports(
 
 // FaultsFrom is Faults with the claims of one exporter. What it says of imports from other accounts
 // has no meaning. now decides whether tokens have expired.
-func FaultsFrom(exporter, importer *jwt.AccountClaims, now time.Time) []string {
-	return Faults(importer.Imports, func(i *jwt.Import) string {
+func FaultsFrom(exporter, importer *jwt.AccountClaims, now time.Time) []error {
+	return Faults(importer.Imports, func(i *jwt.Import) error {
 		return Import(importer.Subject, i, exporter, now)
 	})
 }
 
 // Faults returns for each import of an account what check says of it, which is Import with what the
 // caller knows, and what follows from the imports before it: nats-server imports the same stream
-// once only. A null import has no fault.
-func Faults(imports []*jwt.Import, check func(*jwt.Import) string) []string {
+// once only. A null import has no fault. An import without a fault has nil.
+func Faults(imports []*jwt.Import, check func(*jwt.Import) error) []error {
 	type stream struct {
 		account string
 		subject jwt.Subject
 	}
-	faults, seen := make([]string, len(imports)), make(map[stream]bool)
+	faults, seen := make([]error, len(imports)), make(map[stream]bool)
 	for n, i := range imports {
 		if i == nil {
 			continue
 		}
-		if faults[n] = check(i); faults[n] != "" || !i.IsStream() {
+		if faults[n] = check(i); faults[n] != nil || !i.IsStream() {
 			continue
 		}
 		id := stream{i.Account, imported(i)}
 		if seen[id] {
-			faults[n] = faultTwice
+			faults[n] = errTwice
 		}
 		seen[id] = true
 	}
@@ -94,14 +102,13 @@ func Faults(imports []*jwt.Import, check func(*jwt.Import) string) []string {
 // imported returns the subject that an import has in the exporting account.
 func imported(i *jwt.Import) jwt.Subject { return jwt.Subject(claimdiff.Remote(i)) }
 
-// Import returns why an import of an account does nothing, "" if it does what it should. from is
-// nil if the exporting account is not known. The result is a clause in English for people: "it is
-// not exported".
-func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Time) string {
+// Import returns why an import of an account does nothing, nil if it does what it should. from is
+// nil if the exporting account is not known.
+func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Time) error {
 	if from == nil {
-		return "the account is not stored"
+		return errNotStored
 	}
-	why := "it is not exported"
+	why := errNotExported
 	for _, e := range from.Exports {
 		if e == nil || e.Type != i.Type || !imported(i).IsContainedIn(e.Subject) {
 			continue
@@ -109,44 +116,44 @@ func Import(importer string, i *jwt.Import, from *jwt.AccountClaims, now time.Ti
 		why = checkGrant(importer, i, e, from, now)
 		// The export of this very subject decides. Of several others that contain it, one is
 		// enough.
-		if why == "" || imported(i) == e.Subject {
+		if why == nil || imported(i) == e.Subject {
 			return why
 		}
 	}
 	return why
 }
 
-// checkGrant returns why an export does not allow an import, "" if it does. The order of the cases
+// checkGrant returns why an export does not allow an import, nil if it does. The order of the cases
 // is from the export to the token, so that the first cause is told.
 func checkGrant(
 	importer string, i *jwt.Import, e *jwt.Export, from *jwt.AccountClaims, now time.Time,
-) string {
+) error {
 	switch {
 	case e.AccountTokenPosition > 0 && !isAt(e.AccountTokenPosition, importer, imported(i), e):
-		return fmt.Sprintf("token %d of the subject must be the importing account",
+		return fmt.Errorf("token %d of the subject must be the importing account",
 			e.AccountTokenPosition)
 	case e.AccountTokenPosition > 0 || !e.TokenReq:
-		return ""
+		return nil
 	case i.Token == "":
-		return faultNoToken
+		return errNoToken
 	}
 	// Decode checks the signature of the issuer that the token names; DidSign, whose key that is.
 	grant, err := jwt.DecodeActivationClaims(i.Token)
 	switch {
 	case err != nil:
-		return "its activation token can't be read"
+		return errUnreadable
 	case grant.Subject != importer && grant.Subject != "public":
-		return "its activation token is for another account"
+		return errOtherImporter
 	case grant.Expires != 0 && grant.Expires <= now.Unix():
-		return faultExpired
+		return errExpired
 	case !from.DidSign(grant):
-		return "its activation token is not signed by that account"
+		return errNotSigned
 	case !imported(i).IsContainedIn(grant.ImportSubject):
-		return "its activation token is for another subject"
+		return errOtherSubject
 	case e.IsClaimRevoked(grant):
-		return "its activation token is revoked"
+		return errRevoked
 	}
-	return ""
+	return nil
 }
 
 // isAt reports whether a token of the imported subject is the importing account. nats-server looks

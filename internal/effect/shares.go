@@ -135,10 +135,10 @@ func (f *shareFinder) compareImporter(of importer) {
 		before, after := stored[n], pushed[n]
 		what := i.Type.String() + " " + claimdiff.Plain(claimdiff.Remote(i)) + ": "
 		switch {
-		case before == "" && after != "":
+		case before == nil && after != nil:
 			f.addLine(Line{Kind: Stop, Code: "import_stops", Account: of.key, Name: of.name,
-				Words: what + after})
-		case before != "" && after == "":
+				Words: what + after.Error()})
+		case before != nil && after == nil:
 			f.addLine(Line{Kind: Starts, Code: "import_starts", Account: of.key, Name: of.name,
 				Words: what + "has waited for it since " + claimdiff.Time(of.claims.IssuedAt)})
 		}
@@ -183,7 +183,7 @@ func (f *shareFinder) findLost(all []importer, more int) {
 	for _, of := range all {
 		if slices.ContainsFunc(of.claims.Imports, func(i *jwt.Import) bool {
 			return f.isFromHere(i) && i.IsService() &&
-				claimcheck.Import(of.key, i, f.stored, f.now) == ""
+				claimcheck.Import(of.key, i, f.stored, f.now) == nil
 		}) {
 			names = append(names, claimdiff.Plain(cmp.Or(of.name, claimdiff.Key(of.key))))
 		}
@@ -255,10 +255,10 @@ func (f *shareFinder) exporter(key string) *jwt.AccountClaims {
 // it does, so that the same import in other claims has the same key.
 func (f *shareFinder) working(c *jwt.AccountClaims) map[string]*jwt.Import {
 	found := make(map[string]*jwt.Import)
-	for n, fault := range claimcheck.Faults(c.Imports, func(i *jwt.Import) string {
+	for n, fault := range claimcheck.Faults(c.Imports, func(i *jwt.Import) error {
 		return claimcheck.Import(f.key, i, f.exporter(i.Account), f.now)
 	}) {
-		if i := c.Imports[n]; i != nil && fault == "" {
+		if i := c.Imports[n]; i != nil && fault == nil {
 			id := []string{i.Account, i.Type.String(), claimdiff.Remote(i), local(i)}
 			found[strings.Join(id, " ")] = i
 		}

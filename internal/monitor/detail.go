@@ -95,7 +95,7 @@ func (m *Monitor) unserved(key string) (token []byte, claims *jwt.AccountClaims)
 // sources describes where the imports of an account come from. That of a null import is empty.
 func (c *importCheck) sources(claims *jwt.AccountClaims) []Source {
 	all, exporters := make([]Source, len(claims.Imports)), make(map[string]Source)
-	faults := claimcheck.Faults(claims.Imports, func(i *jwt.Import) string {
+	faults := claimcheck.Faults(claims.Imports, func(i *jwt.Import) error {
 		from := c.exporter(i.Account)
 		s := Source{Key: i.Account, IsStored: from != nil}
 		if from != nil {
@@ -107,10 +107,18 @@ func (c *importCheck) sources(claims *jwt.AccountClaims) []Source {
 	for n, i := range claims.Imports {
 		if i != nil {
 			all[n] = exporters[i.Account]
-			all[n].Fault = faults[n]
+			all[n].Fault = faultText(faults[n])
 		}
 	}
 	return all
+}
+
+// faultText is the text of a fault; "" for none.
+func faultText(fault error) string {
+	if fault == nil {
+		return ""
+	}
+	return fault.Error()
 }
 
 // findImporters finds the accounts that import from this one: those that the index names, and whose
@@ -135,7 +143,7 @@ func (d *Detail) findImporters(check *importCheck) {
 		for n, imported := range claims.Imports {
 			if imported != nil && imported.Account == d.Key {
 				found.Imports = append(found.Imports, imported)
-				found.Faults = append(found.Faults, faults[n])
+				found.Faults = append(found.Faults, faultText(faults[n]))
 			}
 		}
 		if len(found.Imports) > 0 {

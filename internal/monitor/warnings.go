@@ -55,7 +55,7 @@ type warner struct {
 func (w *warner) imports() (found []Warning) {
 	pushed, check := w.pushed, w.check
 	isSame := w.stored != nil && reflect.DeepEqual(w.stored.Imports, pushed.Imports)
-	for n, fault := range claimcheck.Faults(pushed.Imports, func(i *jwt.Import) (fault string) {
+	for n, fault := range claimcheck.Faults(pushed.Imports, func(i *jwt.Import) (fault error) {
 		switch {
 		case !w.thorough && (isSame || len(check.exporters) >= maxPushExporters):
 			// The system account of the configuration need not be stored.
@@ -69,8 +69,8 @@ func (w *warner) imports() (found []Warning) {
 		}
 		return fault
 	}) {
-		if i := pushed.Imports[n]; fault != "" {
-			text := fmt.Sprintf("import of %s %s from %s: %s", i.Type,
+		if i := pushed.Imports[n]; fault != nil {
+			text := fmt.Sprintf("import of %s %s from %s: %v", i.Type,
 				claimdiff.Plain(claimdiff.Remote(i)), claimdiff.Key(i.Account), fault)
 			found = append(found, Warning{claimcheck.Kind(fault), text})
 		}
@@ -113,11 +113,11 @@ func broken(importer, stored, pushed *jwt.AccountClaims, now time.Time) (found [
 	before := claimcheck.FaultsFrom(stored, importer, now)
 	after := claimcheck.FaultsFrom(pushed, importer, now)
 	for n, i := range importer.Imports {
-		if i == nil || i.Account != pushed.Subject || before[n] != "" {
+		if i == nil || i.Account != pushed.Subject || before[n] != nil {
 			continue
 		}
-		if fault := after[n]; fault != "" {
-			found = append(found, Warning{KindBreaks, fmt.Sprintf("%s imports %s %s: %s",
+		if fault := after[n]; fault != nil {
+			found = append(found, Warning{KindBreaks, fmt.Sprintf("%s imports %s %s: %v",
 				nameOf(importer), i.Type, claimdiff.Plain(claimdiff.Remote(i)), fault)})
 		}
 	}
