@@ -445,9 +445,13 @@ func TestWhileNoAccountCanBeReadNoIssuerIsBad(t *testing.T) {
 	e.plant(t, hash, token)
 	_, err = e.tokens.GetLocal(t.Context(), hash)
 	wantError(t, "GetLocal", err, accounts.ErrUnreadable)
-	wantError(t, "CheckIssuer", e.tokens.CheckIssuer(t.Context(), token), accounts.ErrUnreadable)
-	err = e.tokens.CheckIssuer(t.Context(), []byte("junk"))
-	wantError(t, "CheckIssuer of junk", err, activations.ErrBadJWT)
+	ofOperator, _ := jwttest.ActivationBy(t, e.op.Key, jwttest.NewAccount(t), e.now)
+	for name, offered := range map[string][]byte{"that can't be read": token,
+		"of text that is no token": []byte("junk"), "that is no account": ofOperator} {
+		if e.tokens.Offer(offered, pushed).LacksIssuer(t.Context()) {
+			t.Errorf("an issuer %s is waited for", name)
+		}
+	}
 }
 
 // TestPutAsTakesATokenUnderItsHashOnly. What has another hash is damaged, and no decision of the

@@ -21,13 +21,38 @@ var errSame = errors.New("the same activation JWT is stored")
 func (r *Registry) Put(
 	ctx context.Context, token []byte, from accounts.Origin,
 ) (t *Token, changed bool, err error) {
-	token, err = trust.Bare(token)
+	return r.Offer(token, from).Put(ctx)
+}
+
+// Offer is a token that is to be put and has been decoded, once.
+type Offer struct {
+	registry *Registry
+	token    *Token // nil if it could not be decoded
+	refused  error  // why it can't be taken; nil: that is not known yet
+	from     accounts.Origin
+}
+
+// Offer decodes a token that is to be put. Nothing else happens before Offer.Put.
+func (r *Registry) Offer(token []byte, from accounts.Origin) Offer {
+	o := Offer{registry: r, from: from}
+	token, err := trust.Bare(token)
 	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrBadJWT, err)
-	} else if err = checkSize(token, from); err == nil { // decoding takes time and memory
-		t, err = decode(token)
+		o.refused = fmt.Errorf("%w: %w", ErrBadJWT, err)
+	} else if o.refused = checkSize(token, from); o.refused == nil { // decoding takes time and memory
+		o.token, o.refused = decode(token)
 	}
-	return r.put(ctx, t, err, from)
+	return o
+}
+
+// LacksIssuer reports whether a token may be put as soon as its issuer is stored: the account, or
+// the signing key that it names.
+func (o Offer) LacksIssuer(ctx context.Context) bool {
+	return o.refused == nil && errors.Is(o.registry.checkIssuer(ctx, o.token), ErrIssuer)
+}
+
+// Put is Registry.Put for the token.
+func (o Offer) Put(ctx context.Context) (t *Token, changed bool, err error) {
+	return o.registry.put(ctx, o.token, o.refused, o.from)
 }
 
 // PutAs is Put for a token that must have this hash. What does not is damaged, and leaves no line in

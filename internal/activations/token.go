@@ -94,17 +94,8 @@ func Check(hash string, token []byte) error {
 // exporter is the account in whose name the token was signed.
 func (t *Token) exporter() string { return cmp.Or(t.claims.IssuerAccount, t.Issuer) }
 
-// CheckIssuer reports whether a stored account has signed a token. The error wraps ErrIssuer if
+// checkIssuer reports whether a stored account has signed a token. The error wraps ErrIssuer if
 // none has.
-func (r *Registry) CheckIssuer(ctx context.Context, token []byte) error {
-	t, err := decode(token)
-	if err != nil {
-		return err
-	}
-	return r.checkIssuer(ctx, t)
-}
-
-// checkIssuer is CheckIssuer for a decoded token.
 func (r *Registry) checkIssuer(ctx context.Context, t *Token) error {
 	short := logging.ShortKey(t.exporter())
 	// Only what is stored counts here: a check must not wait for other servers.

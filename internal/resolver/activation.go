@@ -30,37 +30,32 @@ var exporterWaits = [...]time.Duration{50 * time.Millisecond, 250 * time.Millise
 // before its account waits for it, but not in the pool: the account comes through that.
 func (s *session) activate(m *nats.Msg) {
 	s.pool.add(m.Subject, func() {
-		waits := !s.exporterIsStored(m.Data) && s.earlyTokens.TryGo(func() error {
+		o := s.Activations.Offer(m.Data, accounts.Origin{Kind: accounts.KindNATS, Peer: true})
+		waits := o.LacksIssuer(s.ctx) && s.earlyTokens.TryGo(func() error {
 			for _, after := range exporterWaits {
-				if !pause.For(s.ctx, after) || s.exporterIsStored(m.Data) {
+				if !pause.For(s.ctx, after) || !o.LacksIssuer(s.ctx) {
 					break
 				}
 			}
-			s.putToken(m)
+			s.putToken(o, m.Subject)
 			return nil
 		})
 		if !waits {
-			s.putToken(m)
+			s.putToken(o, m.Subject)
 		}
 	})
 }
 
-// exporterIsStored reports whether a stored account has signed a token, or whether the token is bad
-// for another reason.
-func (s *session) exporterIsStored(token []byte) bool {
-	return !errors.Is(s.Activations.CheckIssuer(s.ctx, token), activations.ErrIssuer)
-}
-
-// putToken stores the token of a message. If it loses to the stored one, that is announced for the
-// server which has announced the other: servers do not compare their tokens in any other way.
-func (s *session) putToken(m *nats.Msg) {
-	from := accounts.Origin{Kind: accounts.KindNATS, Peer: true}
-	_, _, err := s.Activations.Put(context.WithoutCancel(s.ctx), m.Data, from)
+// putToken stores a token that has come on a subject. If it loses to the stored one, that is
+// announced for the server which has announced the other: servers do not compare their tokens in
+// any other way.
+func (s *session) putToken(o activations.Offer, subject string) {
+	_, _, err := o.Put(context.WithoutCancel(s.ctx))
 	if err != nil {
-		s.logRefused("activation", m.Subject, err)
+		s.logRefused("activation", subject, err)
 	}
 	if errors.Is(err, accounts.ErrLesser) {
-		hash := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+		hash := subject[strings.LastIndexByte(subject, '.')+1:]
 		if t, err := s.Activations.GetLocal(s.ctx, hash); err == nil {
 			s.Activations.Announce(t, false)
 		}

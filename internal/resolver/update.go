@@ -25,6 +25,7 @@ func (s *session) update(m *nats.Msg) {
 	}
 	key := named
 	if key == "" {
+		// Put reads the JWT once more, in the account's turn, which the key decides.
 		key = accounts.SubjectOf(m.Data)
 	}
 	origin := accounts.Origin{Kind: accounts.KindNATS, Broadcast: named != "",
