@@ -42,19 +42,13 @@ func newIndex() *Index {
 }
 
 // Get returns what is known of an account; the zero Version if that is nothing.
-func (x *Index) Get(key string) Version {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.getLocked(key).Version
-}
+func (x *Index) Get(key string) Version { return x.entry(key).Version }
 
-// floor returns the floor of an account, and the hashes of earlier ones that a crash may bring
-// back.
-func (x *Index) floor(key string) (now Floor, earlier hashes) {
+// entry returns what Get does, and the hashes of earlier floors that a crash may bring back.
+func (x *Index) entry(key string) indexEntry {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.getLocked(key)
-	return e.Floor, e.earlier
+	return x.getLocked(key)
 }
 
 // Swap replaces the Version of an account, and reports whether it was still old. The sequence
@@ -83,7 +77,7 @@ func (x *Index) swap(key string, old, new Version) (isOld, isFull bool) {
 }
 
 // commit records a change that is durable. It does nothing if a later change of the account is
-// known.
+// known. It decodes what the journal has, and so knows the same as after a replay.
 func (x *Index) commit(r *record) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -37,7 +37,7 @@ type record struct {
 	generation uint64
 	seq        uint64
 	at         time.Time
-	origin     string // kind of the origin, for people
+	origin     string // kind of the origin, for people: no code reads it
 	key        string
 	// version is what the index gets of a Put, encoded, and the floor that stays after a Delete. It
 	// is empty if it is not indexed. A mark and a snapshot have how often the index was saved, as a

@@ -156,12 +156,16 @@ func (w *writer) commitIf(
 	if err != nil {
 		return 0, err
 	}
-	now.Floor, r.follows = w.store.Index().floor(r.key)
-	r.floor = now.Floor
+	known := w.store.Index().entry(r.key)
+	now.Floor, r.floor, r.follows = known.Floor, known.Floor, known.earlier
 	// The journal keeps after which versions the change was allowed. A replay needs that to let an
 	// older JWT follow a newer one where it was allowed.
 	r.followOne(now.Floor.Hash)
-	if now.JWT != nil {
+	switch {
+	case now.JWT == nil:
+	case now.Stamp == known.Stamp && known.Hash != Hash{}: // of a token the index has none
+		r.followOne(known.Hash)
+	default:
 		r.followOne(trust.HashOf(now.JWT))
 	}
 	if err := allow(now, absent); err != nil {
