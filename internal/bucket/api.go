@@ -297,6 +297,7 @@ type message struct {
 	door       string // way in, or doorOffer
 	user       string // that has pushed it; "" if none was asked for
 	value      []byte
+	hash       jwtstore.Hash // of the value
 	isOverride bool
 	floor      jwtstore.Floor // has what the value has replaced of its second
 }
@@ -375,11 +376,10 @@ const (
 // line break in it begins no other header. By what was replaced, a server that reads only the last
 // revision knows what must not come back.
 func (s *stream) header(m message) nats.Header {
-	hash := trust.HashOf(m.value)
 	h := nats.Header{}
 	h.Set(headerKind, m.kind)
 	h.Set(headerDoor, m.door)
-	h.Set(headerHash, hex.EncodeToString(hash[:]))
+	h.Set(headerHash, hex.EncodeToString(m.hash[:]))
 	h.Set(headerServer, s.host)
 	if m.user != "" {
 		name := logging.Quote(m.user, maxUserBytes)

@@ -1,6 +1,9 @@
 package bucket_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -131,4 +134,39 @@ func TestWhatALimitHasTakenOutOfTheBucketComesBack(t *testing.T) {
 	s.b.serves(s.x.ID, s.version(2))
 	s.push(s.b, 3)
 	s.a.serves(s.x.ID, s.version(3))
+}
+
+// Each value is in the bucket with its hash, whichever way it came and whatever it is. A start takes the
+// headers' word for it.
+func TestEachRevisionHasTheHashOfItsValue(t *testing.T) {
+	k, op := startKeeper(t, ""), jwttest.NewOperator(t)
+	m := newMember(t, op, func(m *member) { m.registry.AllowOlder = true })
+	a, offered := jwttest.NewAccount(t), jwttest.NewAccount(t)
+	m.plant(offered.ID, issue(t, op, offered, 1))
+	m.start(k).await()
+	for _, seconds := range []int{1, 3, 2} { // the last one is an override
+		m.mustPush(issue(t, op, a, seconds))
+	}
+	peer := accounts.Origin{Kind: "nats", Peer: true}
+	_, err := m.accounts.Put(t.Context(), a.ID, append(issue(t, op, a, 4), '\n'), peer)
+	must(t, err)
+	token, _ := jwttest.Activation(t, a, offered, time.Now())
+	_, _, err = m.tokens.Put(t.Context(), token, accounts.Origin{Kind: accounts.KindHTTP})
+	must(t, err)
+	m.remove(a)
+	stream, err := k.js(t).Stream(t.Context(), "KV_B")
+	must(t, err)
+	info, err := stream.Info(t.Context())
+	must(t, err)
+	if info.State.LastSeq != 7 {
+		t.Errorf("there are %d revisions", info.State.LastSeq)
+	}
+	for seq := range info.State.LastSeq {
+		r, err := stream.GetMsg(t.Context(), seq+1)
+		must(t, err)
+		want := fmt.Sprintf("%x", sha256.Sum256(bytes.TrimSpace(r.Data)))
+		if got := r.Header.Get("Nas-Sha256"); got != want {
+			t.Errorf("%s %s has the hash %s, and is %s", r.Header.Get("Nas-Kind"), r.Subject, got, want)
+		}
+	}
 }

@@ -20,7 +20,7 @@ import (
 
 // allowPut and allowDelete are what a Put and a Delete ask. Each is called under the directory's
 // lock of the key, with what is stored. An error of it ends the change. The result goes into the
-// index, or in the place of the JWT.
+// index, or in the place of the JWT. The floor of a Version is the JWT that is put.
 type (
 	allowPut    = func(jwtstore.Stored) (jwtstore.Version, error)
 	allowDelete = func(jwtstore.Stored) (tombstone []byte, err error)
@@ -53,7 +53,7 @@ func (c *committer) put(
 	ctx context.Context, key, kind string, jwt []byte, allow allowPut,
 ) (seq uint64, err error) {
 	// The bucket is not asked. For a push over HTTP it always is: that client is told what the
-	// bucket has.
+	// bucket has. The policy knows the hash too, and is not asked yet.
 	if kind != accounts.KindHTTP && c.dir.Index().Get(key).Hash == trust.HashOf(jwt) {
 		// Other servers pass on what is stored here, again and again.
 		seq, err = c.dir.Put(ctx, key, kind, jwt, func(now jwtstore.Stored) (jwtstore.Version, error) {
@@ -73,8 +73,8 @@ func (c *committer) put(
 				v, err := allow(now)
 				if err == nil {
 					// The floor before and after says whether this is an override. Other servers
-					// can't tell.
-					err = publish(message{kind: kindJWT, value: bytes.TrimSpace(jwt),
+					// can't tell. It has the hash, of a token too.
+					err = publish(message{kind: kindJWT, value: bytes.TrimSpace(jwt), hash: v.Floor.Hash,
 						isOverride: isOverride(now.Floor, v.Floor), floor: v.Floor})
 				}
 				return v, err
@@ -102,7 +102,8 @@ func (c *committer) delete(
 			return c.dir.Delete(ctx, key, kind, func(now jwtstore.Stored) ([]byte, error) {
 				tombstone, err := allow(now)
 				if err == nil {
-					err = publish(message{kind: kindTombstone, value: tombstone})
+					err = publish(message{kind: kindTombstone, value: tombstone,
+						hash: trust.HashOf(tombstone)})
 				}
 				return tombstone, err
 			})

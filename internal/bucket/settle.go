@@ -98,7 +98,7 @@ func (w *settler) settleOnce(
 	}
 	if theirs.seq > 0 && !theirs.isMarker {
 		switch {
-		case ours != nil && trust.HashOf(ours) == trust.HashOf(theirs.value):
+		case ours != nil && bytes.Equal(bytes.TrimSpace(ours), bytes.TrimSpace(theirs.value)):
 			return same, nil
 		// The revision may have been applied before, and the directory have been changed since.
 		case o.takes(theirs, ours):
@@ -144,7 +144,8 @@ func (o settleOptions) takes(theirs revision, ours []byte) bool {
 func (w *settler) offer(
 	ctx context.Context, nc *nats.Conn, key, kind string, value []byte, expected uint64,
 ) (what settled, err error) {
-	m := message{kind: kind, door: doorOffer, value: value, floor: w.dir.Index().Get(key).Floor}
+	m := message{kind: kind, door: doorOffer, value: value, hash: trust.HashOf(value),
+		floor: w.dir.Index().Get(key).Floor}
 	seq, err := w.stream.publish(ctx, nc, key, m, expected)
 	if _, isRetry := errors.AsType[*publishError](err); err != nil && !isRetry {
 		w.log.Error(fmt.Sprintf("%s - what is stored here can't be put into the bucket: %s",
@@ -162,12 +163,16 @@ func (w *settler) offer(
 
 // compare reports whether the directory has the same as a revision, or nothing of its key.
 // isUnknown says that the directory has never had it: then a comparison applies the revision at
-// once. A delete marker is never the same. The directory's lock need not be held.
+// once. A delete marker is never the same. The directory's lock need not be held. Nothing is
+// verified: what the bucket has too is compared only.
 func (w *settler) compare(r revision) (isSame, isUnknown bool, err error) {
 	theirs, hasHash := r.hash()
 	hasHash = hasHash && !r.isMarker
 	if trust.IsActivationHash(r.key) {
-		token, _, err := w.local(r.key)
+		token, err := w.load(r.key)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
 		return hasHash && token != nil && trust.HashOf(token) == theirs, token == nil, err
 	}
 	known := w.dir.Index().Get(r.key) // which has the hash, so that no file is read
@@ -188,8 +193,7 @@ func (w *settler) local(key string) (value []byte, kind string, err error) {
 	isToken := trust.IsActivationHash(key)
 	known := w.dir.Index().Get(key)
 	if isToken || known.Stored() {
-		value, _, err = w.dir.Load(key, jwtstore.Stamp{})
-		value = bytes.TrimSpace(value)
+		value, err = w.load(key)
 		isGood := known.Servable
 		if isToken {
 			isGood = activations.Check(key, value) == nil
@@ -203,6 +207,13 @@ func (w *settler) local(key string) (value []byte, kind string, err error) {
 	}
 	value, err = w.tombstone(key)
 	return value, kindTombstone, err
+}
+
+// load returns the JWT that the directory has of a key, without the space around it. If there is
+// none the error is fs.ErrNotExist.
+func (w *settler) load(key string) ([]byte, error) {
+	jwt, _, err := w.dir.Load(key, jwtstore.Stamp{})
+	return bytes.TrimSpace(jwt), err
 }
 
 // tombstone returns the tombstone of an account; nil if it was never deleted. An activation token
