@@ -17,14 +17,22 @@ const maxTextBytes = 100
 // Quote returns a text in quotation marks, on one line, whatever it is. A long one is cut between
 // two characters. Example: "orders of \"Acme\"".
 func Quote(text string) string {
-	if len(text) <= maxTextBytes {
-		return strconv.Quote(text)
+	shown, mark := Beginning(text, maxTextBytes)
+	return strconv.Quote(shown) + mark
+}
+
+// Beginning returns a text of at most so many bytes as it is. Of a longer one it returns the
+// beginning, which ends between two characters, and the mark "…" that belongs behind it. Otherwise
+// the mark is "".
+func Beginning(text string, most int) (shown, mark string) {
+	if len(text) <= most {
+		return text, ""
 	}
-	cut := maxTextBytes
-	for cut > maxTextBytes-utf8.UTFMax && !utf8.RuneStart(text[cut]) {
-		cut--
+	end := most
+	for end > most-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
 	}
-	return strconv.Quote(text[:cut]) + "…"
+	return text[:end], "…"
 }
 
 // Plain returns a text as it is if it has only characters that subjects, tags and roles usually
@@ -145,7 +153,7 @@ func Count[N int | int64 | uint64](n N) string {
 }
 
 // Counted returns a number and what is counted, in the singular or in the plural. Example: "1,500
-// accounts".
+// accounts". It is for people; logging.Count is for lines of the log, which programs search too.
 func Counted(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

@@ -52,14 +52,18 @@ func parseColors(name string, value any) (logging.Colors, error) {
 
 // parseEncoding parses the form of log lines, in any letter case.
 func parseEncoding(name string, value any) (logging.Encoding, error) {
+	return parseWord(name, value, "text or json",
+		map[string]logging.Encoding{"text": logging.Text, "json": logging.JSON})
+}
+
+// parseWord parses one of some words, in any letter case. choice names them in errors.
+func parseWord[T any](name string, value any, choice string, words map[string]T) (T, error) {
 	text, _ := value.(string)
-	switch strings.ToLower(text) {
-	case "text":
-		return logging.Text, nil
-	case "json":
-		return logging.JSON, nil
+	if found, ok := words[strings.ToLower(text)]; ok {
+		return found, nil
 	}
-	return 0, badValue(name, value, ", it must be text or json")
+	var none T
+	return none, badValue(name, value, ", it must be "+choice)
 }
 
 // parseCount parses an integer that is not negative.
@@ -90,24 +94,17 @@ func parseVerify(name string, value any) (Verify, error) {
 
 // parseClaimChecks parses one of two words, in any letter case.
 func parseClaimChecks(name string, value any) (ClaimChecks, error) {
-	text, _ := value.(string)
-	switch c := ClaimChecks(strings.ToLower(text)); c {
-	case ChecksRefuse, ChecksWarn:
-		return c, nil
-	}
-	return "", badValue(name, value, ", it must be refuse or warn")
+	return parseWord(name, value, "refuse or warn",
+		map[string]ClaimChecks{"refuse": ChecksRefuse, "warn": ChecksWarn})
 }
 
 // parseKVSync parses one of three words, in any letter case. The language reads off as a boolean.
 func parseKVSync(name string, value any) (KVSync, error) {
-	text, _ := value.(string)
-	switch s := KVSync(strings.ToLower(text)); {
-	case value == false:
+	if value == false {
 		return KVSyncOff, nil
-	case s == KVSyncRequire, s == KVSyncWarn, s == KVSyncOff:
-		return s, nil
 	}
-	return "", badValue(name, value, ", it must be require, warn or off")
+	return parseWord(name, value, "require, warn or off",
+		map[string]KVSync{"require": KVSyncRequire, "warn": KVSyncWarn, "off": KVSyncOff})
 }
 
 // parseInt parses an integer, or a text for one. A fraction and a boolean are mistakes, as in the

@@ -63,7 +63,8 @@ func ShortKey(key string) string {
 	return Quote(key[:min(len(key), shortKeyLength)], shortKeyLength)
 }
 
-// Count is a number and what is counted, in the singular or in the plural.
+// Count is a number and what is counted, in the singular or in the plural. Example: "1500
+// accounts".
 func Count(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"nats-account-server/internal/claimdiff"
 	"nats-account-server/internal/logging"
@@ -18,14 +17,8 @@ const maxNameBytes = 256
 // can't be seen is escaped. It is cut between two characters. It does not escape HTML, which
 // html/template does.
 func Name(text string) string {
-	if len(text) > maxNameBytes {
-		end := maxNameBytes
-		for end > maxNameBytes-utf8.UTFMax && !utf8.RuneStart(text[end]) {
-			end--
-		}
-		text = text[:end] + "…"
-	}
-	return Visible(text)
+	shown, mark := claimdiff.Beginning(text, maxNameBytes)
+	return Visible(shown + mark)
 }
 
 // Visible is Name for a text of any length. logging.Quote replaces line ends, control characters
