@@ -223,7 +223,8 @@ func isMonitorPort(path string, n int) error {
 }
 
 // isSyslog is a check for the URL of a syslog, or "" for none. Nothing is dialled: a syslog that
-// does not answer does not prevent a start.
+// does not answer does not prevent a start. The text stays as it is: the dump shows it, and
+// logging.Target.Open reads it again.
 func isSyslog(path string, text string) error {
 	if text == "" {
 		return nil
