@@ -171,6 +171,7 @@ func (srv *accountServer) connectThrough(t *testing.T, url string) {
 	t.Helper()
 	nc := natstest.Connect(t, url, srv.creds, nats.NoEcho(), nats.NoReconnect())
 	ctx, cancel := context.WithCancel(context.Background())
+	began := srv.log.Count(connected)
 	var tasks sync.WaitGroup
 	ready := make(chan struct{})
 	tasks.Go(func() { srv.server.Serve(ctx, nc, func() { close(ready) }) })
@@ -184,14 +185,20 @@ func (srv *accountServer) connectThrough(t *testing.T, url string) {
 		nc.Close()
 	})
 	t.Cleanup(srv.disconnect)
-	natstest.Eventually(t, "the server answers requests", func() bool { return srv.answers(t) })
+	// Others may answer a request. So the nats-server must have got the subscriptions first.
+	natstest.Eventually(t, "the server answers requests", func() bool {
+		return srv.log.Count(connected) > began && nc.Flush() == nil && srv.answers(t)
+	})
 }
 
-// answers reports whether the server answers requests.
+// connected is in the line that a session logs when it has subscribed.
+const connected = "connected to NATS for JWT syncing"
+
+// answers reports whether a server answers requests.
 func (srv *accountServer) answers(t *testing.T) bool {
 	t.Helper()
 	_, err := srv.nc.Request("$SYS.REQ.CLAIMS.LIST", nil, time.Second)
-	return err == nil && strings.Contains(srv.log.String(), "JWT syncing")
+	return err == nil
 }
 
 // waitForServer returns when exactly one nats-server is known.
