@@ -21,6 +21,19 @@ func (k *keeper) js(t *testing.T) jetstream.JetStream {
 	return js
 }
 
+// makeStream makes a stream. A nats-server that has just deleted the last one removes the directory of all
+// streams, and fails if another one is made at that moment.
+func makeStream(t *testing.T, js jetstream.JetStream, c jetstream.StreamConfig) {
+	t.Helper()
+	natstest.Eventually(t, "the stream is there", func() bool {
+		_, err := js.CreateStream(t.Context(), c)
+		if err != nil && !strings.Contains(err.Error(), "error creating store for stream") {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
 // A stream that another program has changed would lose accounts, or acknowledge nothing.
 func TestAStreamThatIsChangedByHandIsChangedBack(t *testing.T) {
 	t.Parallel()
@@ -102,19 +115,17 @@ func TestAStreamThatCanNotBeChangedTakesNoPush(t *testing.T) {
 			if name == "of no subject" { // another stream has the rest
 				other.Subjects = []string{"$KV.B.t.>"}
 			}
-			_, err := js.CreateStream(t.Context(), other)
-			must(t, err)
+			makeStream(t, js, other)
 			isSealed := c.Sealed
 			c.Sealed = false
-			_, err = js.CreateStream(t.Context(), c)
-			must(t, err)
+			makeStream(t, js, c)
 			if c.Sealed = isSealed; isSealed {
-				_, err = js.UpdateStream(t.Context(), c)
+				_, err := js.UpdateStream(t.Context(), c)
 				must(t, err)
 			}
 			m.start(k)
 			natstest.Eventually(t, "it is told", func() bool { return m.Progress().Refusing != "" })
-			err = m.push(issue(t, op, jwttest.NewAccount(t), 1))
+			err := m.push(issue(t, op, jwttest.NewAccount(t), 1))
 			wantOutcome(t, err, accounts.NotStored)
 			if err == nil || !strings.Contains(err.Error(), "KV_B is not as account servers need it") {
 				t.Errorf("the client is told %v", err)
