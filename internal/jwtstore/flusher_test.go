@@ -183,7 +183,7 @@ func TestFaultsInTheOpenDirectoryHaveWholePaths(t *testing.T) {
 
 // TestAReadOnlyFileIsRemoved on Windows too, where that is not a matter of its directory.
 func TestAReadOnlyFileIsRemoved(t *testing.T) {
-	path := t.TempDir()
+	path := tempDir(t)
 	dir, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
