@@ -1,7 +1,7 @@
 # make run    build and run the server on the sample configuration conf/quickstart.conf, with an empty store, and
 #             a nats-server beside it unless one is there
 # make demo   the main job once: push, a client connects, its user is revoked, the client is thrown out
-# make test   every test, with the race detector where there is a C compiler; about four minutes on two processors
+# make test   every test, with the race detector where there is a C compiler; six to ten minutes on two processors
 # make lint   formatting, vet, staticcheck, and what the binary may depend on
 # make windows  the store, the main job and the service on Windows, under Wine: needs Debian's wine, wine64 and
 #             gcc-mingw-w64-x86-64-win32
