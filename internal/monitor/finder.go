@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"bytes"
-	"encoding/binary"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -118,14 +117,12 @@ func pendingAfter(outbox *jwtstore.Outbox, key string, max int) (keys []string, 
 }
 
 // search looks for accounts with a text, in lower case: first for those whose keys begin with it,
-// if that is possible, since these follow each other in the index. Then for all others, by key. It
-// holds buffers, so one goroutine uses it, for one answer.
+// if that is possible, since these follow each other in the index. Then for all others, by key.
 type search struct {
 	index *jwtstore.Index
 	// prefix is what keys begin with that match, in capitals; "" if no key can begin with the text.
 	prefix string
 	part   []byte // of the text: its longest part of ASCII
-	folded []byte // what was looked at last, in lower case
 }
 
 // firstKey comes before all keys of accounts, and no text begins with it that a key may begin with.
@@ -177,26 +174,22 @@ func (s *search) wants(encoded []byte) bool {
 	if len(s.part) == 0 {
 		return true
 	}
-	s.folded = appendLower(s.folded[:0], encoded)
-	return bytes.Contains(s.folded, s.part)
+	return containsFold(encoded, s.part)
 }
 
-// appendLower appends bytes with the letters of ASCII in lower case. It takes eight at a time: the
-// highest bit of each tells whether it is a capital letter. A byte is a capital if it is at least
-// 'A', at most 'Z' and below 0x80; bit 5 is what differs between the cases in ASCII.
-func appendLower(to, bytes []byte) []byte {
-	const each, high = 0x0101010101010101, 0x8080808080808080
-	for ; len(bytes) >= 8; bytes = bytes[8:] {
-		word := binary.LittleEndian.Uint64(bytes)
-		low := word &^ high
-		isCapital := (low + each*(128-'A')) &^ (low + each*(127-'Z')) &^ word & high
-		to = binary.LittleEndian.AppendUint64(to, word|isCapital>>2)
+// containsFold reports whether a text has a part of ASCII in it, in any case. The comparison of the
+// first byte is quick, and is wrong for some bytes that are no letters: EqualFold decides. Part is
+// not empty.
+func containsFold(text, part []byte) bool {
+	const inCase = 'a' - 'A' // the bit that differs between the cases of a letter
+	last := len(text) - len(part)
+	if last < 0 {
+		return false
 	}
-	for _, c := range bytes {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
+	for i, c := range text[:last+1] {
+		if c|inCase == part[0]|inCase && bytes.EqualFold(text[i:i+len(part)], part) {
+			return true
 		}
-		to = append(to, c)
 	}
-	return to
+	return false
 }
