@@ -17,6 +17,9 @@ func (l *limiter) limitBodies(next http.Handler) http.Handler {
 			return
 		}
 		body := &limitedBody{ReadCloser: r.Body, ctx: r.Context(), limiter: l, allowed: freeBytes}
+		// net/http looks at the body of its own request to decide whether a client may still send
+		// the rest of it. So another request has the limited body.
+		r = r.WithContext(r.Context())
 		r.Body = body
 		defer func() { l.bodies.Release(body.held) }()
 		next.ServeHTTP(w, r)

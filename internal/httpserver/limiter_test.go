@@ -99,14 +99,17 @@ func (s *limited) waitIdle(n int) {
 }
 
 // served reports whether the next answer on c is a good one.
-func served(c net.Conn) bool {
+func served(c net.Conn) bool { return answers(c, "served") }
+
+// answers reports whether the next answer on c has this body.
+func answers(c net.Conn, want string) bool {
 	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	r, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return false
 	}
 	body, err := io.ReadAll(r.Body)
-	return err == nil && string(body) == "served"
+	return err == nil && string(body) == want
 }
 
 // isClosed waits at most this long for the server to close c.
@@ -281,6 +284,24 @@ func TestAnnouncedBytesDelayNoOther(t *testing.T) {
 	}
 	if s.log.Count("\n") != 0 {
 		t.Errorf("log: %s", s.log.String())
+	}
+}
+
+// TestAnAnswerWithoutTheBodyIsSentAtOnce is about clients that wait for 100 Continue, or announce
+// more than net/http reads after an answer: they get an answer that does not depend on the body.
+func TestAnAnswerWithoutTheBodyIsSentAtOnce(t *testing.T) {
+	for name, headers := range map[string]string{
+		"100-continue": "Expect: 100-continue\r\nContent-Length: 1000\r\n\r\n",
+		"too long":     "Content-Length: 1000000\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			c := e.dial(e.address())
+			_, _ = io.WriteString(c, "PUT / HTTP/1.1\r\nHost: x\r\n"+headers)
+			if !answers(c, "first") {
+				t.Error("no answer")
+			}
+		})
 	}
 }
 
