@@ -157,9 +157,12 @@ func (srv *Server) Serve(ctx context.Context, conn Session, ready func()) {
 	s.lookups.SetLimit(maxWaitingLookups)
 	s.earlyTokens.SetLimit(maxEarlyTokens)
 	s.subscribe()
-	srv.Log.Info("connected to NATS for JWT syncing")
 	srv.Client.connect(conn)
 	defer srv.Client.connect(nil)
+	// The line comes when the nats-server has the subscriptions: what is asked after it arrives here. A
+	// nats-server that does not answer has lines of its own.
+	_ = s.flush()
+	srv.Log.Info("connected to NATS for JWT syncing")
 	s.sync()
 	// What has come in is stored before the connection is given back.
 	s.pool.close()

@@ -186,3 +186,35 @@ func TestReadyIsAfterTheFirstComparisonButNotLaterThanFiveSeconds(t *testing.T) 
 		})
 	}
 }
+
+// slowServer is the session of a nats-server that gets what is sent to it a second later.
+type slowServer struct{ *fakeSession }
+
+func (slowServer) FlushWithContext(context.Context) error {
+	time.Sleep(time.Second)
+	return nil
+}
+
+// TestTheSessionHasBegunWhenTheNATSServerHasTheSubscriptions: an operator or a script that sees the line, and
+// asks over another connection, is answered.
+func TestTheSessionHasBegunWhenTheNATSServerHasTheSubscriptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, store := &natstest.Log{}, jwtstore.NewMemory(true)
+		srv := resolver.New(resolver.Options{
+			Accounts: accounts.New(accounts.Options{
+				Store: store, Committer: store, Announcer: silentAnnouncer{},
+			}),
+			Log: slog.New(loggingtest.New(log, logging.Format{})),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		go srv.Serve(ctx, slowServer{newFakeSession()}, func() {})
+		for _, want := range []int{0, 1} {
+			time.Sleep(700 * time.Millisecond)
+			if n := log.Count(connected); n != want {
+				t.Errorf("the line is there %d times, want %d", n, want)
+			}
+		}
+		cancel()
+		time.Sleep(time.Minute)
+	})
+}
