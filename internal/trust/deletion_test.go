@@ -1,6 +1,7 @@
 package trust_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"slices"
 	"strings"
@@ -35,6 +36,10 @@ func TestAnOrderToDeleteIsTheOperators(t *testing.T) {
 		}
 		return []byte(token)
 	}
+	// The library writes into the data of version 1, which need not be there.
+	version1 := func(claims string) []byte {
+		return jwttest.EncodeRaw(t, o.Key, `{"typ":"jwt","alg":"ed25519"}`, []byte(claims), false)
+	}
 	for _, c := range []struct {
 		name  string
 		token []byte
@@ -56,6 +61,12 @@ func TestAnOrderToDeleteIsTheOperators(t *testing.T) {
 		{"with a number for a key", order(o.Key, []int{7}), nil, `malformed request: "7"`},
 		{"damaged", jwttest.Flip(order(o.Key, []string{a})), nil, "signature"},
 		{"nothing", nil, nil, "3 chunks"},
+		{"without data", version1(`{"iss":"` + o.ID + `","sub":"` + o.ID + `","type":"x"}`), nil,
+			"malformed request"},
+		{"with data that is null", version1(`{"iss":"` + o.ID + `","type":"x","Nats":null}`), nil,
+			"malformed request"},
+		{"with a line break", bytes.Replace(version1(`{"iss":"`+o.ID+`","tags":["x"]}`), []byte("."),
+			[]byte("\n."), 1), nil, "line break"},
 	} {
 		d, err := op.CheckDeletion(c.token)
 		switch {
