@@ -69,7 +69,7 @@ func withNATS(t testing.TB, flags ...string) (*testEnv, *process, string, *serve
 	p, url := s.start(t, flags...)
 	n := natstest.Start(t, natstest.URLConf(t, s.op, url+"/jwt/v1/accounts/",
 		fmt.Sprintf("listen: 127.0.0.1:%d\n", port)))
-	p.wait("connected to NATS for account and activation notifications")
+	p.wait("connected to NATS for JWT syncing") // it announces, and hears what is asked
 	return s, p, url, n
 }
 

@@ -46,7 +46,6 @@ func logLines(t *testing.T) []behaviour {
 
 func startWithEverything(t *testing.T) {
 	s, p, _, _ := withNATS(t)
-	p.wait("connected to NATS for JWT syncing")
 	begin, _, _ := strings.Cut(p.log.String(), "it keeps no accounts then")
 	inOrder(t, begin, `\[INF\] starting NATS Account server, version `,
 		`server time is \w+ \w+ +\d+ [\d:]+ \w+ \d+\n`, `loading configuration from "/.*"`,

@@ -29,7 +29,6 @@ type natsEnv struct {
 
 func newNATSEnv(t *testing.T) *natsEnv {
 	s, p, url, n := withNATS(t, "-DV")
-	p.wait("connected to NATS for JWT syncing")
 	creds, _ := s.op.System.User(t)
 	return &natsEnv{s, url, p, n, natstest.Connect(t, n.ClientURL(), creds)}
 }

@@ -50,19 +50,22 @@ func (j *logBuffer) String() string {
 	return string(j.text)
 }
 
-// next finds the first match behind the last one.
-func (j *logBuffer) next(re *regexp.Regexp) []string {
+// next finds a match of each pattern behind the last ones, in any order, and returns the groups of the first.
+func (j *logBuffer) next(all []*regexp.Regexp) (groups []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	at := re.FindSubmatchIndex(j.text[j.seen:])
-	if at == nil {
-		return nil
+	text, end := j.text[j.seen:], 0
+	for _, re := range all {
+		at := re.FindSubmatchIndex(text)
+		if at == nil {
+			return nil
+		}
+		end = max(end, at[1])
 	}
-	var groups []string
-	for i := 0; i < len(at); i += 2 {
-		groups = append(groups, string(j.text[j.seen+at[i]:j.seen+at[i+1]]))
+	j.seen += end
+	for _, group := range all[0].FindSubmatch(text) {
+		groups = append(groups, string(group))
 	}
-	j.seen += at[1]
 	return groups
 }
 
@@ -113,28 +116,32 @@ func (p *process) signal(s os.Signal) {
 	}
 }
 
-// wait waits for a line of the log behind the one it waited for last, and returns its groups.
-func (p *process) wait(pattern string) []string {
+// wait waits for lines of the log behind those it waited for last, and returns the groups of the first. What
+// works at the same time has its lines in any order: those are waited for together.
+func (p *process) wait(patterns ...string) []string {
 	p.t.Helper()
-	re := regexp.MustCompile(pattern)
+	var all []*regexp.Regexp
+	for _, pattern := range patterns {
+		all = append(all, regexp.MustCompile(pattern))
+	}
 	searched := -1 // how much there was; to search it again would find nothing
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		if size := p.log.size(); size != searched {
 			searched = size
-			if groups := p.log.next(re); groups != nil {
+			if groups := p.log.next(all); groups != nil {
 				return groups
 			}
 		}
 		select {
 		case <-p.end:
-			if groups := p.log.next(re); groups != nil {
+			if groups := p.log.next(all); groups != nil {
 				return groups
 			}
-			p.t.Fatalf("it ended before it logged %q:\n%s", pattern, p.log)
+			p.t.Fatalf("it ended before it logged %q:\n%s", patterns, p.log)
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("it does not log %q:\n%s", pattern, p.log)
+			p.t.Fatalf("it does not log %q:\n%s", patterns, p.log)
 		}
 	}
 }
@@ -150,11 +157,31 @@ func (p *process) exited() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// url waits until the program serves and returns the URL it names.
-func (p *process) url() string {
+var resolverLine = regexp.MustCompile(
+	`resolver: "?URL\((https?://)(?:USER:PASSWORD@)?(.*)/jwt/v1/accounts/\)`)
+
+// url waits until the program serves and returns the URL it names. What is waited for next may come before
+// that line: NATS is connected meanwhile.
+func (p *process) url() (url string) {
 	p.t.Helper()
-	groups := p.wait(`resolver: "?URL\((https?://)(?:USER:PASSWORD@)?(.*)/jwt/v1/accounts/\)`)
-	return groups[1] + groups[2]
+	defer func() {
+		if url == "" {
+			p.t.Logf("it says:\n%s", p.log)
+		}
+	}()
+	natstest.Eventually(p.t, "it says where it serves", func() bool {
+		select {
+		case <-p.end:
+			p.t.Fatal("it ended")
+		default:
+		}
+		groups := resolverLine.FindStringSubmatch(p.log.String())
+		if groups != nil {
+			url = groups[1] + groups[2]
+		}
+		return url != ""
+	})
+	return url
 }
 
 // runs runs the program to its end.

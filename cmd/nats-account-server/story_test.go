@@ -24,7 +24,8 @@ import (
 
 // TestStories plays the scripts in testdata/story against the built program and a real nats-server.
 //
-//	server start ARGS…       run the program; server wait REGEXP, server signal NAME, server exits CODE
+//	server start ARGS…       run the program; server wait REGEXP… (in any order), server signal NAME,
+//	                         server exits CODE
 //	nats start FILE          run a nats-server on a configuration file; nats stop
 //	client start CREDS       connect a client; client out waits until nats-server throws it out
 //	http STATUS METHOD PATH [FILE]  one request to the program; its body is the standard output
@@ -120,7 +121,7 @@ func serverCommand(ts *testscript.TestScript, neg bool, args []string) {
 	case "start":
 		s.process = start(s.t, s.dir, nil, args[1:]...)
 	case "wait":
-		s.process.wait(args[1])
+		s.process.wait(args[1:]...)
 	case "signal":
 		s.process.signal(map[string]os.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM,
 			"INT": syscall.SIGINT, "KILL": syscall.SIGKILL}[args[1]])
