@@ -3,6 +3,7 @@ package main_test
 import (
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 // binary is the built program. It has the race detector in it if the tests have.
@@ -33,6 +35,9 @@ func TestMain(m *testing.M) {
 	build := exec.Command("go", append([]string{"build", "-o", binary}, raceFlags()...)...)
 	build.Stderr = os.Stderr
 	_ = os.Setenv("GORACE", "atexit_sleep_ms=0") // a process would sleep for a second at its end
+	// A push on a connection that the program closes at the same time gets no answer. So an idle connection
+	// is let go before the program ends it, which takes five seconds.
+	http.DefaultTransport.(*http.Transport).IdleConnTimeout = time.Second
 	// The tests mostly wait for processes and for NATS. More of them run at once than there are
 	// processors.
 	flag.Parse()
