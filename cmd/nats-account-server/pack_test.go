@@ -21,7 +21,8 @@ func TestAPackLeavesOutWhatCantBeRead(t *testing.T) {
 	var lost string
 	for len(shards) < 5 {
 		a := jwttest.NewAccount(t)
-		if lost = a.ID[54:]; shards[lost] == "" {
+		if shard := a.ID[54:]; shards[shard] == "" && shard != "22" { // that is a plain file below
+			lost = shard
 			shards[lost] = a.ID
 			mustPush(t, url, a.ID, s.op.Account(t, a))
 		}
