@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/text"
@@ -319,7 +318,7 @@ func (r *reader) natsServer(page, snippet string) {
 	r.t.Helper()
 	r.ran++
 	path := jwttest.File(r.t, r.dir, "nats-server.conf", []byte(r.absolute(snippet)))
-	if _, err := server.ProcessConfigFile(path); err != nil {
+	if _, err := natstest.ProcessConfig(path); err != nil {
 		r.t.Errorf("%s: %v\n%s", page, err, snippet)
 	}
 }

@@ -25,12 +25,7 @@ func Start(t testing.TB, conf string) *server.Server {
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o, err := server.ProcessConfigFile(path)
-	// nats-server waits for its URL resolver for two seconds, which a busy machine may need.
-	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end) &&
-		strings.Contains(err.Error(), "Client.Timeout exceeded"); {
-		o, err = server.ProcessConfigFile(path)
-	}
+	o, err := ProcessConfig(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +46,17 @@ func Start(t testing.TB, conf string) *server.Server {
 		t.Fatal("nats-server does not get ready")
 	}
 	return s
+}
+
+// ProcessConfig reads a configuration file of nats-server, which waits for its URL resolver for two seconds.
+// A busy machine may need more.
+func ProcessConfig(path string) (*server.Options, error) {
+	o, err := server.ProcessConfigFile(path)
+	for end := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(end) &&
+		strings.Contains(err.Error(), "Client.Timeout exceeded"); {
+		o, err = server.ProcessConfigFile(path)
+	}
+	return o, err
 }
 
 // Stop returns when the nats-server has ended.
