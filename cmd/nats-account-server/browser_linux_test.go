@@ -167,8 +167,10 @@ func TestTheOfficeInABrowser(t *testing.T) {
 			want(t, tab, `document.querySelector("h1").textContent`, "web")
 		},
 		"a filter": func(t *testing.T, tab *browsertest.Tab) {
-			tab.Go(o.url + "/accounts")
-			tab.Click(`a[href="/accounts?show=dangling"]`)
+			const filter = `a[href="/accounts?show=dangling"]`
+			// The filter is there when the program knows which imports have no export.
+			goUntil(t, tab, o.url+"/accounts", "document.querySelector('"+filter+"') !== null")
+			tab.Click(filter)
 			tab.Wait(`document.querySelectorAll("tbody tr").length === 1`)
 			want(t, tab, `document.querySelector("td a").textContent`, "reports")
 		},
@@ -349,10 +351,9 @@ func seesPushes(t *testing.T, b *browsertest.Browser, o *office) {
 	})
 	tab.Wait(`document.getElementById("json").textContent.includes('"conn": 78')`)
 	// And it does not keep the program from ending.
-	began := time.Now()
 	o.term()
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %s to end", took)
+	if strings.Contains(o.log.String(), "requests that took too long were cut off") {
+		t.Errorf("it has waited for the page:\n%s", o.log)
 	}
 	tab.Wait(`document.getElementById("live").textContent === " · not live"`)
 }

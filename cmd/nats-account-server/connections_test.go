@@ -302,7 +302,7 @@ func greedy(t *testing.T, s *testEnv, url string) *net.TCPConn {
 // connections than it may have. The one that is being answered stays open.
 func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
 	t.Parallel()
-	s := newEnv(t, "", timeouts(30000, 30000))
+	s := newEnv(t, "", timeouts(300000, 300000))
 	p, url := s.startWithFiles(t, 100)
 	reader := greedy(t, s, url)
 	for range 4 {
@@ -314,6 +314,7 @@ func TestIdleConnectionsAreClosedForNewOnes(t *testing.T) {
 	if n := p.descriptors(); n > 80 {
 		t.Errorf("%d descriptors of 100 are open", n)
 	}
+	_ = reader.SetReadDeadline(time.Now().Add(30 * time.Second))
 	answers := bufio.NewReader(reader)
 	for i := range 5 {
 		r, err := http.ReadResponse(answers, nil)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,7 +87,7 @@ func TestAServerThatIsGoneStaysPendingOverARestart(t *testing.T) {
 	t.Parallel()
 	a := jwttest.NewAccount(t)
 	port := freePort(t)
-	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "forgetserver: 5s")
+	s := newEnv(t, fmt.Sprintf("nats://127.0.0.1:%d", port), "forgetserver: 1h")
 	hub := natstest.Start(t, natstest.MemoryConf(t, s.op, fmt.Sprintf(
 		"server_name: hub\nlisten: 127.0.0.1:%d\ncluster { name: c, listen: \"127.0.0.1:-1\" }\n",
 		port),
@@ -112,7 +113,10 @@ func TestAServerThatIsGoneStaysPendingOverARestart(t *testing.T) {
 			return fmt.Sprint(names) == fmt.Sprint(want)
 		})
 	}
-	p.wait("connected to NATS")
+	natstest.Eventually(t, "both are known", func() bool {
+		_, body := get(t, url+"/serverz")
+		return strings.Count(body, `"here": true`) == 2
+	})
 	push()
 	owed()
 	p.term() // nothing is owed, and both are remembered
@@ -124,6 +128,10 @@ func TestAServerThatIsGoneStaysPendingOverARestart(t *testing.T) {
 	p.kill()
 	p, url = s.start(t)
 	owed("far")
+	p.kill()
+	text := strings.Replace(mustReadFile(t, s.conf), "forgetserver: 1h", "forgetserver: 5s", 1)
+	s.conf = conf(t, s.dir, "%s", text)
+	p, url = s.start(t)
 	p.wait("nats-server far has not been seen for 5s and is forgotten")
 	owed()
 	p.term()

@@ -72,6 +72,13 @@ func TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
 	creds, _ := a.User(t)
 	natstest.Connect(t, n.ClientURL(), creds)                               // nats-server loads the account
 	push(jwttest.Sign(t, s.op.Signing, a, time.Now().Add(-30*time.Second))) // takes the first one's place
+	delivered := func() {
+		t.Helper()
+		natstest.Eventually(t, "nothing is left to announce", func() bool {
+			return running(t, url, a.ID) == "connected [] true"
+		})
+	}
+	delivered()
 	sys, _ := s.op.System.User(t)
 	nc := natstest.Connect(t, n.ClientURL(), sys)
 	var mu sync.Mutex
@@ -85,6 +92,7 @@ func TestAChangeIsAnnouncedOnceToServersThatHaveTheAccount(t *testing.T) {
 	}
 	_ = nc.Flush()
 	push(s.op.Account(t, a))
+	delivered()
 	p.term() // everything that is to be sent has been sent
 	_ = nc.Flush()
 	mu.Lock()

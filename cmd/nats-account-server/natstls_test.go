@@ -81,7 +81,8 @@ func newTLSEnv(t *testing.T) *tlsEnv {
 	s.testEnv = newEnv(t, "", fmt.Sprintf(`nats {
 		servers: ["nats://127.0.0.1:%d"], usercredentials: sys.creds, reconnectwait: 100
 		tls { root: ca.crt, cert: a.crt, key: a.key }
-	}`, port))
+	}
+	http { readtimeout: 5m }`, port)) // as long as a test may keep a connection without a request
 	root := s.ca.Write(t, s.dir, "ca")
 	cert, key := s.ca.Issue(t).Write(t, s.dir, "nats")
 	s.renew(t, "one")

@@ -311,8 +311,11 @@ func TestACopyTakesItsPlace(t *testing.T) {
 		files[filepath.Join(a.ID[54:], a.ID+".jwt")] = string(token)
 	}
 	push()
-	must(t, exec.Command("cp", "-a", dir, dir+".copy").Run(), os.Rename(dir, dir+".old"),
-		os.Rename(dir+".copy", dir))
+	natstest.Eventually(t, "the store is copied", func() bool { // no temp file has gone meanwhile
+		must(t, os.RemoveAll(dir+".copy"))
+		return exec.Command("cp", "-a", dir, dir+".copy").Run() == nil
+	})
+	must(t, os.Rename(dir, dir+".old"), os.Rename(dir+".copy", dir))
 	push()
 	must(t, os.Rename(dir, dir+".new"), os.Rename(dir+".old", dir))
 	push()

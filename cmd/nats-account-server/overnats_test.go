@@ -212,9 +212,13 @@ func TestAFloodOfUpdatesOverNATSIsStoredInFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	natstest.Eventually(t, "all are stored", func() bool {
-		return strings.Count(p.log.String(), "updated JWT for account") == flood
-	})
+	for stored := 0; stored < flood; { // a busy machine may take long for all of them
+		natstest.Eventually(t, fmt.Sprintf("more than %d are stored", stored), func() bool {
+			before := stored
+			stored = strings.Count(p.log.String(), "updated JWT for account")
+			return stored > before
+		})
+	}
 	var keys []string
 	if err := json.Unmarshal(ours(t, nc, "$SYS.REQ.CLAIMS.LIST", nil).Data, &keys); err != nil ||
 		len(keys) != flood {

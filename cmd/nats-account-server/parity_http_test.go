@@ -28,7 +28,7 @@ const (
 )
 
 // storedAccounts is the program with a store in which lie A, which never expires; E, which expires
-// in two hours; X, which has expired; D, a damaged file; F, in whose file A's JWT stands. B is not
+// in 199,999 seconds; X, which has expired; D, a damaged file; F, in whose file A's JWT stands. B is not
 // there, and U is a user's key with a file.
 func storedAccounts(t *testing.T) (url string, known words, s *testEnv) {
 	t.Helper()
@@ -46,7 +46,7 @@ func storedAccounts(t *testing.T) (url string, known words, s *testEnv) {
 	_, u := jwttest.NewUser(t)
 	token := s.op.Account(t, a)
 	expiring := jwttest.Sign(t, s.op.Signing, e, time.Now(), func(c *jwt.AccountClaims) {
-		c.Expires = time.Now().Add(2 * time.Hour).Unix()
+		c.Expires = time.Now().Add(199_999 * time.Second).Unix()
 	})
 	expired := jwttest.Sign(t, s.op.Signing, x, time.Now(), func(c *jwt.AccountClaims) {
 		c.Expires = time.Now().Add(-time.Hour).Unix()
@@ -162,7 +162,7 @@ func overHTTP(t *testing.T) []behaviour {
 			"Content-Type: application/jwt\nEtag: $AETAG\nVary: Origin\n!Last-Modified: *\n" +
 				"!Content-Disposition: *", "$ATOKEN"},
 		{"max-age is what is left until it expires", "GET /jwt/v1/accounts/$E", "200 OK",
-			"Cache-Control: max-age=71*", "$ETOKEN"},
+			"Cache-Control: max-age=19*", "$ETOKEN"},
 		{"max-age of what never expires is 0, not minus the time",
 			"GET /jwt/v1/accounts/$A", "200 OK",
 			"Cache-Control: max-age=0, stale-while-revalidate=3600, stale-if-error=3600",

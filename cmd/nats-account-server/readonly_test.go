@@ -218,7 +218,7 @@ func TestAReadOnlyDirectory(t *testing.T) {
 	e.serves(url, a.ID, first)
 	e.serves(url, b.ID, second)
 	e.waitConnected(p)
-	e.waitAnnounced(1, a) // it is not stored whether it was
+	e.waitAnnounced(1, a, b) // it is not stored whether they were
 	newer := sign(a, time.Minute)
 	e.put(a.ID+".jwt", newer)
 	e.serves(url, a.ID, newer)
