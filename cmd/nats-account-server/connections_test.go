@@ -397,20 +397,6 @@ func TestTooManyOpenFilesIsNoEnd(t *testing.T) {
 	}
 }
 
-// ask returns status 0 when there is no answer.
-func ask(client *http.Client, url string) (int, string) {
-	r, err := client.Get(url)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return r.StatusCode, string(body)
-}
-
 // TestManyPushesAtOnceFindDescriptors has as many clients as may connect, which all push again and
 // again.
 func TestManyPushesAtOnceFindDescriptors(t *testing.T) {

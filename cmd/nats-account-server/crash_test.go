@@ -48,6 +48,20 @@ func (w *writer) run(t *testing.T, url string) {
 	}
 }
 
+// ask returns status 0 when there is no answer.
+func ask(client *http.Client, url string) (int, string) {
+	r, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return r.StatusCode, string(body)
+}
+
 // post returns status 0 when there is no answer.
 func post(client *http.Client, url string, token []byte) (int, string) {
 	r, err := client.Post(url, "application/jwt", bytes.NewReader(token))
