@@ -45,7 +45,7 @@ func TestAPartOfATextIsFoundInAnyCase(t *testing.T) {
 		part := []byte{byte(n), 'b'}
 		for _, c := range all {
 			text := []byte{0xff, c, 'B', 0xff}
-			want := strings.ToLower(string(part)) == strings.ToLower(string(text[1:3]))
+			want := strings.EqualFold(string(part), string(text[1:3]))
 			if got := containsFold(text, part); got != want {
 				t.Errorf("%q has %q: %v", text, part, got)
 			}
