@@ -171,7 +171,7 @@ func (k *keeper) disconnect(t *testing.T) {
 // What is remembered of each key is looked through now and then only, also while the cursor does not move.
 func TestManyRevisionsBeyondTheCursorAreRecordedQuickly(t *testing.T) {
 	const keys = 60_000
-	r := bucket.NewRevisions(t.TempDir())
+	var r bucket.Revisions
 	record := func(from, to uint64) time.Duration {
 		began := time.Now()
 		for seq := from; seq < to; seq++ {
@@ -182,11 +182,16 @@ func TestManyRevisionsBeyondTheCursorAreRecordedQuickly(t *testing.T) {
 		return time.Since(began)
 	}
 	// If all were looked through for each one, the whole would take a hundred times as long as its first
-	// tenth.
-	first := record(0, keys/10)
-	took := first + record(keys/10, keys)
-	if took > 2*time.Second && took > 30*first {
-		t.Errorf("it takes %s, and the first tenth of it %s", took, first)
+	// tenth, each time. A pause of the machine makes one of them slow.
+	isQuick := func() bool {
+		r = bucket.NewRevisions(t.TempDir())
+		first := record(0, keys/10)
+		took := first + record(keys/10, keys)
+		t.Logf("it takes %s, and the first tenth of it %s", took, first)
+		return took <= 2*time.Second || took <= 30*first
+	}
+	if !isQuick() && !isQuick() && !isQuick() {
+		t.Error("it takes too long, three times")
 	}
 	if r.Begin("7", 7) {
 		t.Error("an older one is applied")
