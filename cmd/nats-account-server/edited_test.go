@@ -55,10 +55,11 @@ func TestWhatIsServedIsAnnounced(t *testing.T) {
 	p, url := s.start(t)
 	p.wait("connected to NATS for account and activation notifications")
 	at := func(a *jwttest.Account) string { return url + "/jwt/v1/accounts/" + a.ID }
+	// At no moment is half of the file there: the nats-server's JWT of the account would be stored.
 	write := func(a *jwttest.Account, token []byte) {
 		t.Helper()
-		path := filepath.Join(s.dir, "store", a.ID[54:], a.ID+".jwt")
-		if err := os.WriteFile(path, token, 0o600); err != nil {
+		whole := jwttest.File(t, s.dir, "new.jwt", token)
+		if err := os.Rename(whole, filepath.Join(s.dir, "store", shardOf(a.ID))); err != nil {
 			t.Fatal(err)
 		}
 	}
