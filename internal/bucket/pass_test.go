@@ -190,8 +190,12 @@ func TestManyRevisionsBeyondTheCursorAreRecordedQuickly(t *testing.T) {
 		t.Logf("it takes %s, and the first tenth of it %s", took, first)
 		return took <= 2*time.Second || took <= 30*first
 	}
-	if !isQuick() && !isQuick() && !isQuick() {
-		t.Error("it takes too long, three times")
+	wasQuick := false
+	for range 3 {
+		wasQuick = wasQuick || isQuick()
+	}
+	if !wasQuick {
+		t.Error("it takes too long, each time")
 	}
 	if r.Begin("7", 7) {
 		t.Error("an older one is applied")
