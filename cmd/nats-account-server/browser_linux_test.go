@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,36 +38,19 @@ func newOffice(t testing.TB) *office {
 		accounts: map[string]*jwttest.Account{}}
 	o.process, o.url = o.start(t)
 	o.wait("connected to NATS for account and activation notifications")
-	natstest.Eventually(t, "the nats-servers are known", func() bool {
-		_, body := get(t, o.url+"/serverz")
-		return strings.Count(body, `"here": true`) == 3
-	})
+	waitServers(t, o.url, 3)
 	o.fill(t)
 	natstest.Eventually(t, "it is known that an import has no export", func() bool {
-		return strings.Contains(o.page(t, "/accounts"), "show=dangling") &&
-			strings.Contains(o.page(t, "/"), "Two things want your attention")
+		_, list := getPage(t, o.url+"/accounts")
+		_, overview := getPage(t, o.url+"/")
+		return strings.Contains(list, "show=dangling") &&
+			strings.Contains(overview, "Two things want your attention")
 	})
 	for range 4 {
 		creds, _ := o.accounts["orders"].User(t)
 		natstest.Connect(t, servers[1].ClientURL(), creds)
 	}
 	return o
-}
-
-// page is what a browser gets at a path.
-func (o *office) page(t testing.TB, path string) string {
-	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, o.url+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Accept", "text/html")
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, body := read(answer)
-	return body
 }
 
 // account returns the account of a name.

@@ -49,45 +49,49 @@ func (w *writer) run(t *testing.T, url string) {
 }
 
 // ask returns status 0 when there is no answer.
-func ask(client *http.Client, url string) (int, string) {
-	r, err := client.Get(url)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return r.StatusCode, string(body)
-}
+func ask(client *http.Client, url string) (int, string) { return readAnswer(client.Get(url)) }
 
 // post returns status 0 when there is no answer.
 func post(client *http.Client, url string, token []byte) (int, string) {
-	r, err := client.Post(url, "application/jwt", bytes.NewReader(token))
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return r.StatusCode, string(body)
+	return readAnswer(client.Post(url, "application/jwt", bytes.NewReader(token)))
 }
 
+// get is ask for a server that answers.
 func get(t testing.TB, url string) (int, string) {
 	t.Helper()
-	r, err := http.Get(url)
+	status, body := ask(http.DefaultClient, url)
+	if status == 0 {
+		t.Fatal(body)
+	}
+	return status, body
+}
+
+// getPage is get for a browser.
+func getPage(t testing.TB, url string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/html")
+	status, body := readAnswer(http.DefaultClient.Do(r))
+	if status == 0 {
+		t.Fatal(body)
+	}
+	return status, body
+}
+
+// readAnswer reads an answer to its end. Without a whole one the status is 0, and the body says why.
+func readAnswer(r *http.Response, err error) (status int, body string) {
+	if err != nil {
+		return 0, err.Error()
 	}
 	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
+	text, err := io.ReadAll(r.Body)
 	if err != nil {
-		t.Fatal(err)
+		return 0, err.Error()
 	}
-	return r.StatusCode, string(body)
+	return r.StatusCode, string(text)
 }
 
 // TestKillUnderSixteenWriters kills the program again and again while sixteen clients push.

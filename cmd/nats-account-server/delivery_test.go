@@ -82,6 +82,15 @@ func TestAnOlderJWTThatIsAnnouncedDoesNotStay(t *testing.T) {
 	p.term()
 }
 
+// waitServers waits until the program knows as many connected nats-servers.
+func waitServers(t testing.TB, url string, want int) {
+	t.Helper()
+	natstest.Eventually(t, "the nats-servers are known", func() bool {
+		_, body := get(t, url+"/serverz")
+		return strings.Count(body, `"here": true`) == want
+	})
+}
+
 // A cluster of two loses a server before a push.
 func TestAServerThatIsGoneStaysPendingOverARestart(t *testing.T) {
 	t.Parallel()
@@ -113,10 +122,7 @@ func TestAServerThatIsGoneStaysPendingOverARestart(t *testing.T) {
 			return fmt.Sprint(names) == fmt.Sprint(want)
 		})
 	}
-	natstest.Eventually(t, "both are known", func() bool {
-		_, body := get(t, url+"/serverz")
-		return strings.Count(body, `"here": true`) == 2
-	})
+	waitServers(t, url, 2)
 	push()
 	owed()
 	p.term() // nothing is owed, and both are remembered

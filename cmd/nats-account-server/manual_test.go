@@ -327,17 +327,8 @@ func (r *reader) natsServer(page, snippet string) {
 func (r *reader) route(page, path string) {
 	r.t.Helper()
 	r.ran++
-	request, err := http.NewRequest(http.MethodGet, r.url+strings.ReplaceAll(path, "KEY", r.key), nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	request.Header.Set("Accept", "text/html")
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	answer.Body.Close()
-	if answer.StatusCode == http.StatusNotFound {
+	status, _ := getPage(r.t, r.url+strings.ReplaceAll(path, "KEY", r.key))
+	if status == http.StatusNotFound {
 		r.t.Errorf("%s: there is no %s", page, path)
 	}
 }

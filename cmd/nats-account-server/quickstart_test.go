@@ -40,10 +40,7 @@ func TestTheQuickStartWorksAsTheReadmeSays(t *testing.T) {
 			"127.0.0.1:4222", fmt.Sprintf("127.0.0.1:%d", natsPort))}
 	natstest.Start(t, s.addresses.Replace(mustReadFile(t, "conf/nats-server-quickstart.conf")))
 	p.wait("connected to NATS for account and activation notifications")
-	natstest.Eventually(t, "the nats-server is known", func() bool {
-		_, body := get(t, url+"/serverz")
-		return strings.Contains(body, `"here": true`)
-	})
+	waitServers(t, url, 1)
 
 	for _, line := range regexp.MustCompile(`(?m)^    (.*)$`).FindAllStringSubmatch(s.text, -1) {
 		s.run(line[1])

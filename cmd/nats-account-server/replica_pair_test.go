@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -169,7 +168,7 @@ func (p *twins) look(a *jwttest.Account, last int) int {
 	if err != nil {
 		return last // it is being restarted
 	}
-	status, body := read(answer)
+	status, body := readAnswer(answer, nil)
 	p.count(time.Since(began))
 	switch {
 	case status != http.StatusOK && last >= 0 && p.address() == url:
@@ -200,14 +199,4 @@ func (p *twins) count(took time.Duration) {
 	if took > time.Second {
 		p.late++
 	}
-}
-
-// read takes an answer; its status is 0 if it breaks off.
-func read(answer *http.Response) (status int, body string) {
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return 0, ""
-	}
-	return answer.StatusCode, string(text)
 }

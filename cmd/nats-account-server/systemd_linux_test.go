@@ -152,7 +152,7 @@ func TestTheWatchdogHearsOnlyOfAProgramThatLives(t *testing.T) {
 	}
 	// It hangs when it has the pipe open: what it told before is of a program that lives.
 	var pipe *os.File
-	natstest.Eventually(t, "the program reads the pipe", func() (is bool) {
+	natstest.Eventually(t, "the program reads the pipe", func() bool {
 		var err error
 		pipe, err = os.OpenFile(file, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 		return err == nil
